@@ -1,0 +1,165 @@
+"""The networks (sections 3.1 and 3.3). A latent is a pair (mean, log-variance), each (B, D).
+
+A pose is (B, 21, 3), centred on the root and divided by the hand's scale. Layer widths that the paper
+leaves open follow its references: 512 units, as in the cross-modal VAE of Spurr et al. (2018).
+"""
+
+import torch
+from torch import nn
+from torchvision.models import ResNet18_Weights, resnet18
+
+POSE_LATENT = 64
+CONTEXT_LATENT = 64
+HIDDEN = 512
+JOINTS = 21
+
+
+def sample(mean, log_variance):
+    """Reparameterised draw from N(mean, exp(log_variance)): (B, D) twice -> (B, D)."""
+    return mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+
+
+def _gaussian(features):
+    mean, log_variance = features.chunk(2, dim=-1)
+    # exp() of an unbounded log-variance overflows in half precision early in training.
+    return mean, log_variance.clamp(-20.0, 10.0)
+
+
+class RGBEncoder(nn.Module):
+    """E_RGB (sections 3.1.1, 4.2): ResNet-18, then mean and log-variance of ``latent`` numbers.
+
+    Images (B, 3, H, W), float, normalised by the ImageNet statistics -> two (B, latent). The first
+    ``POSE_LATENT`` latents are pose-specific, the rest context. ``weights``: "imagenet" (torchvision's
+    file, fetched by it), None (from scratch), or the path of a ResNet-18 ``.safetensors`` file.
+    Raises ValueError with what to do when the weights can't be had.
+    """
+
+    def __init__(self, latent=POSE_LATENT + CONTEXT_LATENT, weights=None):
+        super().__init__()
+        self.backbone = resnet18()
+        features = self.backbone.fc.in_features
+        self.backbone.fc = nn.Identity()
+        if weights is not None:
+            self.backbone.load_state_dict(_backbone_weights(weights))
+        self.head = nn.Linear(features, 2 * latent)
+
+    def forward(self, images):
+        return _gaussian(self.head(self.backbone(images)))
+
+
+def _backbone_weights(weights):
+    try:
+        if str(weights) == "imagenet":
+            state = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+        else:
+            from safetensors.torch import load_file
+
+            state = load_file(weights)
+    except Exception as error:  # any network, file or format failure ends in the same advice
+        raise ValueError(
+            f"ResNet-18 weights {str(weights)!r} can't be had ({type(error).__name__}: {error}); give the path of a "
+            "local .safetensors file, or None to train from scratch"
+        ) from error
+    return {name: value for name, value in state.items() if not name.startswith("fc.")}
+
+
+class PoseEncoder(nn.Module):
+    """E_pose (section 3.1.1): an MLP 63-512-512-512, then mean and log-variance. (B, 21, 3) -> two (B, latent)."""
+
+    def __init__(self, latent=POSE_LATENT, hidden=HIDDEN):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(3 * JOINTS, hidden), nn.ReLU(),
+            nn.Linear(hidden, hidden), nn.ReLU(),
+            nn.Linear(hidden, hidden), nn.ReLU(),
+            nn.Linear(hidden, 2 * latent),
+        )  # fmt: skip
+
+    def forward(self, pose):
+        return _gaussian(self.layers(pose))
+
+
+class _Block(nn.Module):
+    """relu(bn(W x)): one term of eq. 18. The bias is left to the batch normalisation."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs, bias=False)
+        self.norm = nn.BatchNorm1d(outputs)
+
+    def forward(self, x):
+        return torch.relu(self.norm(self.linear(x)))
+
+
+class InjectionDecoder(nn.Module):
+    """ID (section 3.3, eqs. 18-19, fig. 2a): z is projected and added after every hidden layer.
+
+    y_i = relu(bn(W_i y_{i-1})) + relu(bn(W_i^s z)). For i = 1 the left term is relu(bn(z)) as printed,
+    projected to the hidden width, since the widths differ. The last layer is linear (coordinates are
+    signed; eq. 19 prints a ReLU). z (B, latent) -> (B, 21, 3).
+    """
+
+    def __init__(self, latent=POSE_LATENT, hidden=HIDDEN, layers=4):
+        super().__init__()
+        self.main = nn.ModuleList([_Block(latent if i == 0 else hidden, hidden) for i in range(layers)])
+        self.inject = nn.ModuleList([_Block(latent, hidden) for _ in range(layers)])
+        self.out = nn.Linear(hidden, 3 * JOINTS)
+
+    def forward(self, z):
+        y = z
+        for main, inject in zip(self.main, self.inject):
+            y = main(y) + inject(z)
+        return self.out(y).unflatten(-1, (JOINTS, 3))
+
+
+class LinearDecoder(nn.Module):
+    """The plain stack of fully connected layers of Tables 1 and 2: as deep and wide, no injection.
+
+    z (B, latent) -> (B, 21, 3).
+    """
+
+    def __init__(self, latent=POSE_LATENT, hidden=HIDDEN, layers=4):
+        super().__init__()
+        self.main = nn.ModuleList([_Block(latent if i == 0 else hidden, hidden) for i in range(layers)])
+        self.out = nn.Linear(hidden, 3 * JOINTS)
+
+    def forward(self, z):
+        for main in self.main:
+            z = main(z)
+        return self.out(z).unflatten(-1, (JOINTS, 3))
+
+
+class VariationalMapper(nn.Module):
+    """T_RGB or T_pose (section 3.1.2, fig. 2b): one Gaussian latent to another.
+
+    Takes (mean, log-variance), each (B, inputs), draws a sample (in evaluation mode: the mean), and gives
+    the aligned (mean, log-variance), each (B, outputs).
+    """
+
+    def __init__(self, inputs=POSE_LATENT, outputs=POSE_LATENT, hidden=HIDDEN):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.ReLU(),
+            nn.Linear(hidden, hidden), nn.ReLU(),
+            nn.Linear(hidden, 2 * outputs),
+        )  # fmt: skip
+
+    def forward(self, mean, log_variance):
+        z = sample(mean, log_variance) if self.training else mean
+        return _gaussian(self.layers(z))
+
+
+class LatentDiscriminator(nn.Module):
+    """Dis (section 3.1.1, eq. 1): one logit for a pose latent, high for true poses. (B, latent) -> (B, 1)."""
+
+    def __init__(self, latent=POSE_LATENT, hidden=256):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(latent, hidden), nn.LeakyReLU(0.2),
+            nn.Linear(hidden, hidden), nn.LeakyReLU(0.2),
+            nn.Linear(hidden, 1),
+        )  # fmt: skip
+
+    def forward(self, z):
+        return self.layers(z)

@@ -1,0 +1,112 @@
+"""Files that are whole or absent, hashes that name what made them, and the run card."""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Yield a temporary path beside ``path``; it takes its place when the block ends well, and goes when not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Write ``value`` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path):
+    """Read a JSON file. Raises ValueError with the path when it is not JSON."""
+    try:
+        return json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+
+
+def digest(value):
+    """First 16 hex digits of the SHA-256 of bytes, or of a JSON value with sorted keys."""
+    data = value if isinstance(value, bytes) else json.dumps(value, sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def source_digest(*modules):
+    """Digest of the package's source files named, "data/shards.py" say; of all of them when none is named."""
+    paths = [PACKAGE / module for module in modules] or sorted(PACKAGE.rglob("*.py"))
+    return digest(b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in paths))
+
+
+def available_cores():
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _git(*arguments):
+    result = subprocess.run(["git", *arguments], cwd=PACKAGE, capture_output=True, text=True)
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def peak_memory():
+    """Largest resident memory of this process so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+def device_name(device):
+    """The accelerator's name for a CUDA ``torch.device``, else the processor's."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return "CPU: " + line.split(":", 1)[1].strip()
+    return f"CPU: {platform.processor() or platform.machine()}"
+
+
+def environment():
+    """What a run card says of where it ran: commit, dirty flag, versions of Python and the libraries, platform.
+
+    ``commit`` and ``dirty`` are None outside a git checkout. Generated folders do not make a tree dirty.
+    """
+    import lightning_fabric
+    import numpy
+    import torch
+    import torchvision
+
+    try:
+        commit = _git("rev-parse", "HEAD")
+        status = _git("status", "--porcelain")
+    except FileNotFoundError:  # no git on this machine
+        commit = status = None
+    return {
+        "commit": commit,
+        "dirty": None if commit is None else bool(status),
+        "source": source_digest(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "lightning-fabric": lightning_fabric.__version__,
+            "numpy": numpy.__version__,
+        },
+        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }

@@ -1,0 +1,208 @@
+"""Runs: from a row, a preset and data to trained stages, predictions and run cards on disk.
+
+``output_dir`` holds ``data`` (synthetic frames), ``shards`` and ``stages``. A finished stage is a folder
+with ``networks.safetensors``, ``predictions.npz``, ``history.json`` and, written last, ``run.json``. Its
+name ends in the hash of all that made it, so a stage that several rows need is trained once.
+"""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from . import metrics
+from .data import RHD, open_shards, write_shards, write_synthetic
+from .experiments import find_preset, find_row, stage_owner, stage_settings
+from .geometry import restore_pose
+from .records import (
+    atomic_path,
+    device_name,
+    digest,
+    environment,
+    peak_memory,
+    read_json,
+    source_digest,
+    write_json,
+)
+from .stages import STAGES, Networks
+from .train import make_fabric, predict, train
+
+DATASETS = ("synthetic", "rhd")
+#: Source that decides what a stage learns; a change in it makes a new identity, a new figure style does not.
+_TRAINING_CODE = ("losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py", "metrics.py")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The two splits as shards, and the folder of frames that they were made from."""
+
+    root: Path
+    training: object
+    evaluation: object
+
+    @property
+    def fingerprint(self):
+        return digest([self.training.fingerprint, self.evaluation.fingerprint])
+
+
+def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir="runs", progress=True):
+    """Frames and shards for ``preset``; written when they are not there yet, opened when they are.
+
+    ``dataset`` "synthetic" renders its own frames where ``data_root`` is None; "rhd" needs the folder of
+    the download. Raises ValueError for another dataset, and what the readers raise.
+    """
+    settings = find_preset(preset)
+    if dataset not in DATASETS:
+        raise ValueError(f"no dataset {dataset!r}; choose from {', '.join(DATASETS)}")
+    output_dir = Path(output_dir)
+    if data_root:
+        root = Path(data_root)
+    elif dataset == "synthetic":
+        name = f"synthetic-{settings.training}-{settings.evaluation}-{settings.frame_size}px"
+        root = write_synthetic(
+            output_dir / "data" / name, training=settings.training, evaluation=settings.evaluation, size=settings.frame_size
+        )
+    else:
+        raise ValueError(f'dataset "{dataset}" needs data_root: the folder where you unpacked it')
+    shards = [
+        write_shards(RHD(root, split), _shard_folder(output_dir, root, dataset, settings.size, split), settings.size, progress=progress)
+        for split in ("training", "evaluation")
+    ]
+    return Data(root, *shards)
+
+
+def _shard_folder(output_dir, root, dataset, size, split):
+    place = root.name if root.is_relative_to(output_dir) else f"{dataset}-{digest(str(root.resolve()))[:8]}"
+    return output_dir / "shards" / f"{place}-{size}px-{split}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished stage on disk."""
+
+    folder: Path
+    card: dict
+
+    @property
+    def history(self):
+        return read_json(self.folder / "history.json")
+
+    @property
+    def predictions(self):
+        """Predicted poses of the evaluation split, float32 (N, 21, 3), mm, camera frame."""
+        with np.load(self.folder / "predictions.npz") as arrays:
+            return arrays["predicted"]
+
+    def networks(self):
+        """The trained networks, on the CPU, in evaluation mode."""
+        networks = _networks(find_row(self.card["row"]), self.card["stage"])
+        networks.load_state_dict(load_file(self.folder / "networks.safetensors"))
+        return networks.eval()
+
+
+def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=None, seed=0, output_dir="runs",
+              threads=1, device="auto", progress=True):  # fmt: skip
+    """Train ``stage`` of ``row`` and measure it; the stages below it first. Returns its ``Run``.
+
+    A finished stage is only opened; an interrupted one goes on from its last epoch. ``threads`` is the
+    number of processor threads for this process. Raises ValueError for unknown names.
+    """
+    settings = stage_settings(stage, row, preset, seed)
+    torch.set_num_threads(threads)
+    data = prepare_data(preset, dataset, data_root, output_dir, progress)
+    stages = find_row(row).stages
+    place = stages.index(stage)
+    arguments = (row, preset, dataset, data_root, seed, output_dir, threads, device, progress)
+    parent = run_stage(stages[place - 1], *arguments) if place else None
+    identity = digest([settings, parent and parent.card["identity"], data.fingerprint, source_digest(*_TRAINING_CODE)])
+    owner = stage_owner(stage, row)
+    folder = Path(output_dir) / "stages" / f"{owner}-{stage}-{preset}-seed{seed}-{identity}"
+    if not (folder / "run.json").exists():
+        _train_stage(folder, stage, owner, settings, parent, data, identity, (preset, dataset, seed, threads, device, progress))
+    return open_run(folder)
+
+
+def open_run(folder):
+    """Open a finished stage. Raises FileNotFoundError when the folder holds none."""
+    folder = Path(folder)
+    if not (folder / "run.json").exists():
+        raise FileNotFoundError(f"{folder} holds no finished run (no run.json): train it first")
+    return Run(folder, read_json(folder / "run.json"))
+
+
+def _networks(row, stage, weights=None):
+    return Networks(row, aligned=stage != "disentangle", weights=weights)
+
+
+def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
+    preset_name, dataset, seed, threads, device, progress = run
+    preset, row = find_preset(preset_name), find_row(owner)
+    began = time.time()
+    torch.manual_seed(seed)
+    networks = _networks(row, stage, preset.weights if parent is None else None)
+    if parent:
+        networks.load_state_dict(parent.networks().state_dict(), strict=False)  # the mappers are new in stage 2
+    fabric = make_fabric(preset.precision, device)
+    history = train(STAGES[stage](networks, row, preset), data.training, data.evaluation, folder, seed, fabric, progress)
+    predicted = predict(networks, data.evaluation, preset.size, fabric)
+    write_json(folder / "history.json", history)
+    with atomic_path(folder / "predictions.npz") as temporary:
+        np.savez_compressed(temporary, predicted=predicted, frame=data.evaluation.frame)
+    with atomic_path(folder / "networks.safetensors") as temporary:
+        save_file({name: value.cpu().contiguous() for name, value in networks.state_dict().items()}, temporary)
+    card = {
+        "row": owner,
+        "stage": stage,
+        "preset": preset_name,
+        "dataset": dataset,
+        "seed": seed,
+        "metrics": measure(predicted, data.evaluation.target, data.evaluation.visible),
+        "seconds": round(sum(record["seconds"] for record in history), 1),
+        "wall_seconds": round(time.time() - began, 1),
+        "peak_memory_mib": peak_memory(),
+        "device": device_name(fabric.device),
+        "precision": fabric._precision.precision,
+        "threads": threads,
+        "identity": identity,
+        "parent": parent and parent.card["identity"],
+        "data_fingerprint": data.fingerprint,
+        "frames": {"training": len(data.training), "evaluation": len(data.evaluation)},
+        "parameters": sum(weight.numel() for weight in networks.parameters()),
+        "settings": settings,
+        **environment(),
+    }
+    if fabric.device.type == "cuda":
+        card["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated(fabric.device) // 2**20
+    write_json(folder / "run.json", card)
+    (folder / "last.safetensors").unlink(missing_ok=True)
+
+
+def measure(predicted, target, visible):
+    """MEPE and AUC of one set of predictions, (N, 21, 3) mm: the paper's protocol and the field's variants."""
+    return {
+        "mepe": metrics.mepe(predicted, target),
+        "auc": metrics.auc(predicted, target),
+        "auc_hand3d": metrics.auc(predicted, target, protocol="hand3d"),
+        "mepe_visible": metrics.mepe(predicted, target, visible),
+    }
+
+
+def mean_pose(data):
+    """What predicting the mean training pose gets on the evaluation split: predictions (N, 21, 3), mm."""
+    pose = np.broadcast_to(data.training.pose.mean(0), data.evaluation.pose.shape)
+    split = data.evaluation
+    return restore_pose(pose, split.rotation, split.left, split.root, split.scale).astype(np.float32)
+
+
+def run_row(row, **options):
+    """Train all stages of ``row`` (those that are missing) and return the ``Run`` of its last."""
+    return run_stage(find_row(row).stages[-1], row, **options)
+
+
+def row_card(row, run):
+    """The run card of a row: its last stage's, under the row's own name."""
+    return run.card | {"row": row, "paper": dataclasses.asdict(find_row(row))["paper"]}

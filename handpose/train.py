@@ -1,0 +1,154 @@
+"""The one training loop. A stage says what a batch costs; the loop never asks which stage it is."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tqdm.auto import tqdm
+
+from .data.augment import draw_augmentation, warp
+from .geometry import restore_pose
+from .metrics import mepe
+from .records import atomic_path
+
+
+def choose_precision(precision, device):
+    """Fabric's precision for a preset's: "auto" is bf16 where the hardware computes in it, else float32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if native else "32-true"
+
+
+def make_fabric(precision="32-true", device="auto"):
+    """Lightning Fabric on one device. Raises ValueError when the device asked for is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError('no GPU was found: use device="cpu", or a machine with one')
+    fabric = Fabric(accelerator=device, devices=1)
+    return Fabric(accelerator=device, devices=1, precision=choose_precision(precision, fabric.device))
+
+
+def train(stage, training, evaluation, folder, seed, fabric, progress=True):
+    """Train ``stage`` on ``training`` shards; returns the history, one dict an epoch.
+
+    Writes ``folder/last.safetensors`` after every epoch and goes on from it when called again: an
+    interrupted run ends as an undisturbed one. Every epoch draws its order, augmentation and latent
+    samples from (seed, phase, epoch) alone. Raises FloatingPointError when the loss is no longer finite;
+    the last good epoch stays on disk.
+    """
+    networks, preset = stage.networks, stage.preset
+    folder = Path(folder)
+    batch = min(preset.batch, len(training))
+    steps = len(training) // batch
+    model = fabric.setup_module(stage)
+    start, history, saved_optimizer = _resume(folder / "last.safetensors", networks)
+
+    phases = stage.phases()
+    bar = tqdm(total=sum(phase.epochs for phase in phases) * steps, unit="batch", disable=not progress)
+    bar.update(sum(record["steps"] for record in history))
+    for number, phase in enumerate(phases):
+        for name, module in networks.named_children():
+            module.requires_grad_(name in phase.learns)
+        learning = [weight for weight in networks.parameters() if weight.requires_grad]
+        optimizer = fabric.setup_optimizers(torch.optim.Adam(learning, preset.learning_rate, fused=True))
+        if saved_optimizer and start[0] == number:
+            _load_optimizer(optimizer, saved_optimizer)
+        for epoch in range(phase.epochs):
+            if (number, epoch) < start:
+                continue
+            bar.set_description(f"{phase.name}, epoch {epoch + 1} of {phase.epochs}")
+            draws = torch.Generator().manual_seed(epoch_seed(seed, number, epoch))
+            torch.manual_seed(epoch_seed(seed, number, epoch))
+            for name, module in networks.named_children():
+                module.train(name in phase.learns)
+            order = torch.randperm(len(training), generator=draws)
+            totals, began = {}, time.perf_counter()
+            for step in range(steps):
+                rows = np.sort(order[step * batch : (step + 1) * batch].numpy())
+                angle, flip = draw_augmentation(batch, draws, preset.max_rotation, preset.flip_probability)
+                crops, pose = fabric.to_device((torch.from_numpy(training.crops[rows]), torch.from_numpy(training.pose[rows])))
+                if preset.decay:
+                    done = (epoch * steps + step) / (phase.epochs * steps)
+                    optimizer.param_groups[0]["lr"] = preset.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+                terms = model(warp(crops, pose, preset.size, angle, flip), epoch * steps + step)
+                optimizer.zero_grad()
+                fabric.backward(sum(terms.values()))
+                optimizer.step()
+                for name, term in terms.items():
+                    totals.setdefault(name, []).append(term.detach())
+                bar.update()
+            losses = {name: torch.stack(values).mean().item() for name, values in totals.items()}
+            if not all(map(math.isfinite, losses.values())):
+                raise FloatingPointError(
+                    f"the loss is no longer finite in {phase.name}, epoch {epoch + 1} ({losses}); the last good epoch "
+                    f"is in {folder}: lower the learning rate, or use precision 32-true"
+                )
+            seconds = time.perf_counter() - began
+            error = _mean_error(networks, evaluation, preset, fabric)
+            history.append({"phase": phase.name, "epoch": epoch, "steps": steps, "seconds": round(seconds, 2),
+                            "images_per_second": round(steps * batch / seconds, 1), "mepe": error} | losses)  # fmt: skip
+            _save(folder / "last.safetensors", networks, optimizer, (number, epoch + 1), history)
+    bar.close()
+    networks.requires_grad_(True)
+    return history
+
+
+def epoch_seed(seed, phase, epoch):
+    """Seed of one epoch's random draws, well apart for neighbouring epochs and phases."""
+    return int(np.random.SeedSequence([seed, phase, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+@torch.no_grad()
+def predict(networks, shards, size, fabric, batch=256):
+    """Poses of all hands in ``shards`` from the mean latent, in the camera frame: float32 (N, 21, 3), mm."""
+    networks.eval()
+    poses = []
+    for start in range(0, len(shards), batch):
+        rows = slice(start, start + batch)
+        crops, pose = torch.from_numpy(np.array(shards.crops[rows])), torch.from_numpy(shards.pose[rows])
+        images = warp(*fabric.to_device((crops, pose)), size).images
+        poses.append(networks(images).float().cpu().numpy())
+    return restore_pose(np.concatenate(poses), shards.rotation, shards.left, shards.root, shards.scale).astype(np.float32)
+
+
+def _mean_error(networks, evaluation, preset, fabric):
+    with fabric.autocast():
+        return round(mepe(predict(networks, evaluation, preset.size, fabric), evaluation.target), 3)
+
+
+def _save(path, networks, optimizer, progress, history):
+    tensors = {f"networks.{name}": value for name, value in networks.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {"record": json.dumps({"progress": progress, "history": history})})
+
+
+def _resume(path, networks):
+    """Where training stands: next (phase, epoch), history, and the optimiser's tensors; loads the networks."""
+    if not path.exists():
+        return (0, 0), [], {}
+    with safe_open(path, "pt") as file:
+        record = json.loads(file.metadata()["record"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    networks.load_state_dict({name[9:]: value for name, value in tensors.items() if name.startswith("networks.")})
+    optimizer = {name[10:]: value for name, value in tensors.items() if name.startswith("optimizer.")}
+    return tuple(record["progress"]), record["history"], optimizer
+
+
+def _load_optimizer(optimizer, tensors):
+    state = optimizer.state_dict()
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state["state"].setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(state)
