@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from . import metrics
-from .data import RHD, open_shards, write_shards, write_synthetic
+from .data import RHD, write_shards, write_synthetic
+from .data.synthetic.write import VERSION as GENERATOR
 from .experiments import find_preset, find_row, stage_owner, stage_settings
 from .geometry import restore_pose
 from .records import (
@@ -62,7 +63,7 @@ def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir
     if data_root:
         root = Path(data_root)
     elif dataset == "synthetic":
-        name = f"synthetic-{settings.training}-{settings.evaluation}-{settings.frame_size}px"
+        name = f"synthetic-v{GENERATOR}-{settings.training}-{settings.evaluation}-{settings.frame_size}px"
         root = write_synthetic(
             output_dir / "data" / name, training=settings.training, evaluation=settings.evaluation, size=settings.frame_size
         )
@@ -77,7 +78,8 @@ def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir
 
 def _shard_folder(output_dir, root, dataset, size, split):
     place = root.name if root.is_relative_to(output_dir) else f"{dataset}-{digest(str(root.resolve()))[:8]}"
-    return output_dir / "shards" / f"{place}-{size}px-{split}"
+    code = source_digest("data/shards.py", "geometry.py")[:8]
+    return output_dir / "shards" / f"{place}-{size}px-{code}-{split}"
 
 
 @dataclass(frozen=True)

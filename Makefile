@@ -1,0 +1,50 @@
+# Two commands: `make book` renders hands, trains, and builds the book; `make test` tests all of it.
+# PRESET, DATASET, DATA_ROOT and SEED choose another run; CORES says how many processor cores to use.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PRESET ?= quick
+DATASET ?= synthetic
+DATA_ROOT ?=
+SEED ?= 0
+CORES ?= $(shell python3 -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
+PYTHON ?= python3
+VENV := .venv/bin
+READY := .venv/ready
+
+.PHONY: book test bench record notebooks lock clean
+
+book: $(READY)
+	$(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --quiet rules host progress \
+	  --rerun-incomplete --config preset=$(PRESET) dataset=$(DATASET) data_root="$(DATA_ROOT)" seed=$(SEED) python=$(VENV)/python
+
+test: $(READY)
+	$(VENV)/python -m pytest
+	$(VENV)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks -W default
+
+bench: $(READY)
+	$(VENV)/python -m tests.bench
+
+# The pages of the last `make book` become the recorded run, the one that `jupyter-book build .` shows.
+record: $(READY)
+	$(VENV)/python -m handpose.book --record runs/pages/$(DATASET)-$(PRESET)-seed$(SEED)
+
+# Source notebooks: sync py:percent and ipynb, and store the outputs of a run at `smoke`.
+notebooks: $(READY)
+	$(VENV)/jupytext --sync notebooks/*.py
+	for name in data disentangle align refine row results; do \
+	  OMP_NUM_THREADS=1 $(VENV)/python -m handpose.notebook notebooks/$$name.ipynb notebooks/$$name.ipynb; done
+
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; set PYTHON=')"
+	test -x $(VENV)/python || $(PYTHON) -m venv .venv
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(READY)
+
+# Pins every direct and indirect dependency, for every platform and Python version that pyproject.toml allows.
+lock:
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	  --extra book --extra test --upgrade pyproject.toml --output-file requirements.txt
+
+clean:
+	rm -rf _build runs .snakemake

@@ -1,0 +1,81 @@
+"""Build the book around the pages of one run: ``python -m handpose.book PAGES``.
+
+The sources at the checkout's root make the book of the recorded run (``jupyter-book build .``). Here a
+copy is made in which ``book/runs`` holds the pages of the run just finished, so that a fresh run never
+changes a recorded one; the same sources, the same table of contents.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from .records import PACKAGE, read_json
+
+ROOT = PACKAGE.parent
+
+
+def stage(pages, site):
+    """Copy the book's sources to the folder ``site``, with the executed notebooks of ``pages`` as ``book/runs``.
+
+    Raises FileNotFoundError when a page of the table of contents is missing.
+    """
+    pages, site = Path(pages), Path(site)
+    for path in (site / "book", site / "handpose"):
+        shutil.rmtree(path, ignore_errors=True)
+    site.mkdir(parents=True, exist_ok=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy2(ROOT / name, site / name)
+    shutil.copytree(ROOT / "book", site / "book", ignore=shutil.ignore_patterns("runs", "vendor"))
+    shutil.copytree(PACKAGE, site / "handpose", ignore=shutil.ignore_patterns("__pycache__"))  # shown from source
+    shutil.copytree(pages, site / "book" / "runs")
+    for line in (site / "_toc.yml").read_text().splitlines():
+        name = line.split("file:")[-1].strip()
+        if "runs/" in name and not (site / f"{name}.ipynb").exists():
+            raise FileNotFoundError(f"{pages} has no page {Path(name).name}: run `make book` to the end")
+
+
+def build(pages):
+    """Stage and build into ``_build/html``; warnings are errors."""
+    site = ROOT / "_build" / "site"
+    stage(pages, site)
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(site), "--path-output", str(ROOT), "-W", "--keep-going"]
+    subprocess.run([*command, "--quiet"], check=True)
+    print("the book: _build/html/index.html")
+
+
+def record(pages):
+    """Make the pages of a run, and the run cards of its rows, the recorded run in ``book/runs``."""
+    pages, runs = Path(pages), ROOT / "book" / "runs"
+    cards = sorted((ROOT / "runs" / "rows").glob("*/run.json"))
+    wanted = [card for card in cards if _page_name(read_json(card)) == pages.name]
+    if not pages.is_dir() or not wanted:
+        raise FileNotFoundError(f"{pages} holds no finished run: run `make book` first")
+    shutil.rmtree(runs, ignore_errors=True)
+    shutil.copytree(pages, runs, ignore=shutil.ignore_patterns("failed-*"))
+    for card in wanted:
+        (runs / card.parent.name).mkdir()
+        shutil.copy2(card, runs / card.parent.name / card.name)
+
+
+def _page_name(card):
+    return f"{card['dataset']}-{card['preset']}-seed{card['seed']}"
+
+
+def main(arguments=None):
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m handpose.book", description=__doc__.splitlines()[0])
+    parser.add_argument("pages", help="folder of executed notebooks")
+    parser.add_argument("--record", action="store_true", help="make them the recorded run instead of building")
+    options = parser.parse_args(arguments)
+    try:
+        (record if options.record else build)(options.pages)
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""What the notebooks need around the method: checked parameters, figures that work offline, run cards,
+and execution by papermill. ``python -m handpose.notebook NOTEBOOK OUTPUT -p name value ...`` executes one.
+"""
+
+import argparse
+import difflib
+import html
+import inspect
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from .records import PACKAGE, atomic_path
+
+#: Set in the kernels of notebooks that become pages of the book.
+_PAGE = "HANDPOSE_PAGE"
+_IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
+
+
+def project_path(path):
+    """A notebook's path: a relative one is taken from the checkout's root, wherever the notebook runs."""
+    root = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").exists() else Path.cwd()
+    return root / path
+
+
+def check_parameters(namespace, *names):
+    """Stop when a parameter was injected that the notebook does not have; papermill itself only warns.
+
+    ``namespace`` is the notebook's ``globals()`` just after the parameters. Raises ValueError that names
+    the right ones.
+    """
+    given = {
+        name
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in _IPYTHON and not inspect.ismodule(value) and not callable(value)
+    }
+    _refuse_unknown(sorted(given - set(names)), names)
+
+
+def _refuse_unknown(unknown, names):
+    for name in unknown:
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ValueError(f"unknown parameter {name!r}{hint}; this notebook takes {', '.join(names)}")
+
+
+def show(figure, name, alt):
+    """Display a plotly figure under the stable id ``name``, with a text alternative.
+
+    plotly.js comes from the book itself, which loads nothing from the network; from the CDN in Colab.
+    """
+    from IPython.display import display
+
+    source = "cdn" if "COLAB_NOTEBOOK_ID" in os.environ else False
+    drawing = figure.to_html(full_html=False, include_mathjax=False, include_plotlyjs=source, div_id=name)
+    bundle = {
+        "text/html": f'<div role="img" aria-label="{html.escape(alt, quote=True)}">{drawing}</div>',
+        "text/plain": f"<figure {name}: {alt}>",
+    }
+    if _PAGE not in os.environ:  # JupyterLab and VS Code draw from this; a page of the book has no use for it
+        bundle["application/vnd.plotly.v1+json"] = json.loads(figure.to_json())
+    display(bundle, raw=True)
+
+
+def show_pictures(figure):
+    """Display a matplotlib figure of photographs as JPEG: a fifth of the PNG's size on a page."""
+    import base64
+    import io
+
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=100, pil_kwargs={"quality": 88})
+    plt.close(figure)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    display({"image/jpeg": encoded, "text/plain": "<pictures>"}, raw=True)
+
+
+def show_card(card):
+    """Display a run card: which run, on what, how long it took. The values are escaped."""
+    from IPython.display import HTML, display
+
+    commit = card["commit"][:12] + (" with local changes" if card["dirty"] else "") if card["commit"] else "not in git"
+    lines = {
+        "run": f"row {card['row']}, stage {card['stage']}, preset {card['preset']}, dataset {card['dataset']}, seed {card['seed']}",
+        "data": f"{card['frames']['training']} training and {card['frames']['evaluation']} evaluation frames, "
+        f"fingerprint {card['data_fingerprint']}",
+        "code": f"commit {commit}, source {card['source']}, identity {card['identity']}",
+        "machine": f"{card['device']}, {card['threads']} thread(s), precision {card['precision']}, {card['platform']}",
+        "cost": f"{card['seconds']:.0f} s of training, {card['peak_memory_mib']} MiB at most",
+        "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
+        "result": ", ".join(f"{name} {value:.3f}" for name, value in card["metrics"].items()),
+    }
+    rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in lines.items())
+    display(HTML(f'<details class="run-card" open><summary>Run card</summary><table>{rows}</table></details>'))
+
+
+def execute(notebook, output, parameters, kernel="python3"):
+    """Execute ``notebook`` with papermill into ``output``, which appears only when every cell has run.
+
+    What differs between two identical runs (times, paths, progress bars) is taken out, so that pages can
+    be compared. Raises ValueError for a parameter that the notebook does not have, and papermill's error
+    when a cell fails.
+    """
+    import nbformat
+    import papermill
+
+    os.environ[_PAGE] = "1"
+    known = papermill.inspect_notebook(str(notebook))
+    _refuse_unknown([name for name in parameters if name not in known], list(known))
+    output = Path(output)
+    with atomic_path(output) as temporary:
+        try:
+            papermill.execute_notebook(
+                str(notebook), str(temporary), parameters, cwd=str(Path(notebook).parent), kernel_name=kernel,
+                progress_bar=False, log_output=False,
+            )  # fmt: skip
+        except papermill.PapermillExecutionError:
+            failed = output.with_name(f"failed-{output.name}")
+            os.replace(temporary, failed)
+            print(f"the notebook as far as it came: {failed}", file=sys.stderr)
+            raise
+        nbformat.write(clean(nbformat.read(temporary, 4)), temporary)
+
+
+def clean(notebook):
+    """Take out of an executed notebook what says when and where it ran, and its standard error."""
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    return notebook
+
+
+def _typed(text):
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def main(arguments=None):
+    """Command line: execute one notebook with parameters."""
+    parser = argparse.ArgumentParser(prog="python -m handpose.notebook", description=main.__doc__)
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
+    options = parser.parse_args(arguments)
+    parameters = {name: _typed(value) for name, value in options.parameters}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            execute(options.notebook, options.output, parameters)
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

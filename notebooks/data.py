@@ -1,0 +1,152 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The hands
+#
+# Every run starts with frames in the layout of the Rendered Hand Pose dataset (RHD). Where the real dataset is not
+# at hand they are rendered here: an articulated hand with anatomical joint limits, 20 subjects, 39 actions, any view,
+# and backgrounds with the statistics of natural pictures. They are **synthetic hands, not RHD**; they only share its
+# files, so that one loader reads both.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
+dataset: str = "synthetic"  # synthetic or rhd
+data_root: str = ""  # folder of the dataset; empty: hands are rendered
+output_dir: str = "runs"  # relative to the checkout
+
+# %% tags=["hide-input"]
+from handpose.notebook import check_parameters
+
+check_parameters(globals(), "preset", "dataset", "data_root", "output_dir")
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from handpose import figures, geometry
+from handpose.data import RHD
+from handpose.notebook import project_path, show_pictures
+from handpose.runs import mean_pose, measure, prepare_data
+
+options = dict(preset=preset, dataset=dataset, data_root=data_root, output_dir=project_path(output_dir))
+
+data = prepare_data(**options)
+training, evaluation = RHD(data.root, "training"), RHD(data.root, "evaluation")
+print(f"preset {preset}, dataset {dataset}")
+print(f"{len(training)} training frames, {len(evaluation)} evaluation frames, {training[0].image.shape[1]} px wide")
+print(f"{len(data.training)} and {len(data.evaluation)} hands usable, crops of {data.training.crops.shape[1]} px")
+
+# %% [markdown]
+# ## At first glance
+#
+# Training frames as the files hold them, and the same with their labels drawn on.
+
+# %% tags=["hide-input"]
+chosen = np.linspace(0, len(training) - 1, 24).astype(int)
+frames = [training[index] for index in chosen]
+show_pictures(figures.frame_grid([frame.image for frame in frames], columns=8))
+
+# %% tags=["hide-input"]
+show_pictures(figures.frame_grid([frame.image for frame in frames[:12]], uv=[frame.uv for frame in frames[:12]]))
+
+# %% [markdown]
+# Each frame comes with RHD's part mask and depth map, which the method does not use.
+
+# %% tags=["hide-input"]
+from handpose.data.frame import read_image
+from handpose.data.rhd import decode_depth
+
+name = f"{chosen[0]:05d}.png"
+mask = read_image(training.folder / "mask" / name, "L")
+depth = decode_depth(read_image(training.folder / "depth" / name, "RGB"))
+near = depth < 4900
+pictures = [frames[0].image, mask, np.where(near, depth, depth[near].max() * 1.1)]
+show_pictures(figures.frame_grid(pictures, titles=["colour", "mask: part ids", "depth (mm)"], columns=3, width=8))
+
+# %% [markdown]
+# ## What the network sees
+#
+# A square around the joints, left hands mirrored to right ones; in training turned by up to 45 degrees and mirrored
+# top to bottom half of the time, all in one warp with the pose. The joints drawn here are the pose itself,
+# seen along the view axis.
+
+# %% tags=["hide-input"]
+import torch
+
+from handpose.data.augment import draw_augmentation, warp
+from handpose.experiments import find_preset
+
+settings = find_preset(preset)
+rows = np.arange(6)
+draws = torch.Generator().manual_seed(0)
+crops, pose = torch.from_numpy(np.array(data.training.crops[rows])), torch.from_numpy(data.training.pose[rows])
+pictures, joints = [], []
+for augmentation in [(None, None), draw_augmentation(6, draws)]:
+    batch = warp(crops, pose, settings.size, *augmentation)
+    shown = batch.images.permute(0, 2, 3, 1).numpy()
+    pictures += list((shown - shown.min()) / (shown.max() - shown.min()))
+    spread = np.ptp(batch.pose[..., :2].numpy(), axis=1).max(-1)
+    scale = settings.size / geometry.BOX_MARGIN / spread
+    for one, s in zip(batch.pose[..., :2].numpy(), scale):
+        joints.append((one - (one.min(0) + one.max(0)) / 2) * s + settings.size / 2)
+show_pictures(figures.frame_grid(pictures, uv=joints))
+
+# %% [markdown]
+# ## What the frames are made of
+#
+# Because the pictures are made here, the table beside them says what the paper could only assume: subject, action,
+# view, light, exposure, background, skin. Training and evaluation share neither subjects nor actions.
+
+# %% tags=["hide-input"]
+factors = {split: data.root / split / "factors.csv" for split in ("training", "evaluation")}
+if all(path.exists() for path in factors.values()):
+    factors = {split: pd.read_csv(path) for split, path in factors.items()}
+    for split, table in factors.items():
+        print(f"{split}: {table.subject.nunique()} subjects, {table.action.nunique()} actions, "
+              f"{(table.hand == 'left').mean():.0%} left hands")
+    shared = {name: len(set(factors["training"][name]) & set(factors["evaluation"][name])) for name in ("subject", "action")}
+    print(f"shared by both: {shared['subject']} subjects, {shared['action']} actions")
+    display(factors["training"].head(5).T)
+else:
+    print("this dataset comes without such a table")
+
+# %% tags=["hide-input"]
+figure, axes = plt.subplots(1, 3, figsize=(10, 2.8))
+for split, colour in (("training", "#0072B2"), ("evaluation", "#D55E00")):
+    shards = getattr(data, split)
+    source = {"training": training, "evaluation": evaluation}[split]
+    K = source.K[shards.frame]
+    _, side = geometry.crop_box(geometry.project(shards.target, K), 1.0)
+    style = dict(bins=30, density=True, histtype="step", color=colour, label=split)
+    axes[0].hist(side, **style)
+    axes[1].hist(shards.scale, **style)
+    axes[2].hist(shards.root[:, 2], **style)
+for ax, label in zip(axes, ("hand in the picture (px)", "scale: middle MCP to PIP (mm)", "distance of the root (mm)")):
+    ax.set(xlabel=label, yticks=[])
+axes[0].legend(fontsize=8)
+figure.tight_layout()
+plt.show()
+
+# %% [markdown]
+# ## The least a method must beat
+#
+# Predicting the mean training pose for every evaluation frame, with the true root, scale and hand given as to
+# every other method:
+
+# %%
+floor = measure(mean_pose(data), data.evaluation.target, data.evaluation.visible)
+print(f"mean pose: MEPE {floor['mepe']:.1f} mm, AUC {floor['auc']:.3f}")
