@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .records import PACKAGE, read_json
+from .records import PACKAGE, atomic_path, read_json
 
 ROOT = PACKAGE.parent
 
@@ -54,9 +54,28 @@ def record(pages):
         raise FileNotFoundError(f"{pages} holds no finished run: run `make book` first")
     shutil.rmtree(runs, ignore_errors=True)
     shutil.copytree(pages, runs, ignore=shutil.ignore_patterns("failed-*"))
+    picture(ROOT / "book" / "_static" / "hands.jpg")
     for card in wanted:
         (runs / card.parent.name).mkdir()
         shutil.copy2(card, runs / card.parent.name / card.name)
+
+
+def picture(path, count=12, size=256):
+    """Write the contact sheet of the README and the landing page: synthetic hands, every other with its joints."""
+    from .data.synthetic import draw_frame, label, render
+    from .figures import draw_skeleton, frame_grid
+
+    images, joints = [], []
+    for index in range(count):
+        frame = draw_frame(0, "training", index, size)
+        colour, mask, depth = render(frame)
+        images.append(colour)
+        joints.append(label(frame, mask, depth)[1])
+    figure = frame_grid(images, columns=6, width=12)
+    for axes, uv in list(zip(figure.axes, joints))[1::2]:
+        draw_skeleton(axes, uv - 0.5)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100, pil_kwargs={"quality": 88})
 
 
 def _page_name(card):

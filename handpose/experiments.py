@@ -71,6 +71,12 @@ class Row:
     builds_on: str | None = None
 
     @property
+    def parts(self):
+        """What the row has beyond the plain autoencoder, in words."""
+        names = {"injection": "injection", "disentangle": "disentangle", "align": "align", "kcs": "KCS", "geo": "GEO"}
+        return " + ".join(name for field, name in names.items() if getattr(self, field)) or "plain decoder"
+
+    @property
     def stages(self):
         """The stages that this row goes through, in order."""
         refined = self.kcs or self.geo

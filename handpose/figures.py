@@ -91,7 +91,7 @@ def interactive_pck(predictions, target, low=20, high=50):
         )  # fmt: skip
     figure.add_vrect(x0=low, x1=high, fillcolor="grey", opacity=0.08, line_width=0)
     figure.update_layout(
-        height=420, margin=dict(l=10, r=10, t=20, b=10), hovermode="x unified",
+        template="plotly_white", height=420, margin=dict(l=10, r=10, t=20, b=10), hovermode="x unified",
         xaxis_title="error threshold (mm)", yaxis_title="PCK", yaxis_range=[0, 1], xaxis_range=[0, high],
         legend=dict(x=0.02, y=0.98, bgcolor="rgba(255,255,255,0.7)"),
     )  # fmt: skip
@@ -162,7 +162,7 @@ def interactive_poses(poses, labels, reach=110):
         for frame in range(count)
     ]  # fmt: skip
     figure.update_layout(
-        height=430, margin=dict(l=0, r=0, t=30, b=0), sliders=[dict(steps=steps, currentvalue=dict(prefix="frame "), pad=dict(t=10))]
+        template="plotly_white", height=430, margin=dict(l=0, r=0, t=30, b=0), sliders=[dict(steps=steps, currentvalue=dict(prefix="frame "), pad=dict(t=10))]
     )
     return figure
 

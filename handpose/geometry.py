@@ -59,8 +59,10 @@ def normalise_pose(xyz, centre, K, hand, root=None, scale=None):
 
     xyz (21, 3) mm in the camera frame, crop ``centre`` (2,) px, ``hand`` "left" or "right"; ``root`` (3,)
     and ``scale`` default to palm centre and middle proximal phalanx. Returns the pose (21, 3), without
-    unit, and R (3, 3). Raises ValueError when the scale is not positive.
+    unit, and R (3, 3). Raises ValueError when the scale is not positive, and for another hand.
     """
+    if hand not in ("left", "right"):
+        raise ValueError(f'hand must be "left" or "right", got {hand!r}')
     root = palm_centre(xyz) if root is None else root
     scale = hand_scale(xyz) if scale is None else scale
     if not scale > 0:

@@ -5,6 +5,7 @@ leaves open follow its references: 512 units, as in the cross-modal VAE of Spurr
 """
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
 
@@ -40,27 +41,26 @@ class RGBEncoder(nn.Module):
         features = self.backbone.fc.in_features
         self.backbone.fc = nn.Identity()
         if weights is not None:
-            self.backbone.load_state_dict(_backbone_weights(weights))
+            _load_backbone(self.backbone, weights)
         self.head = nn.Linear(features, 2 * latent)
 
     def forward(self, images):
         return _gaussian(self.head(self.backbone(images)))
 
 
-def _backbone_weights(weights):
+def _load_backbone(backbone, weights):
     try:
         if str(weights) == "imagenet":
             state = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
         else:
-            from safetensors.torch import load_file
-
             state = load_file(weights)
+        backbone.load_state_dict({name: value for name, value in state.items() if not name.startswith("fc.")})
     except Exception as error:  # any network, file or format failure ends in the same advice
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"ResNet-18 weights {str(weights)!r} can't be had ({type(error).__name__}: {error}); give the path of a "
+            f"ResNet-18 weights {str(weights)!r} can't be had ({type(error).__name__}: {reason}); give the path of a "
             "local .safetensors file, or None to train from scratch"
         ) from error
-    return {name: value for name, value in state.items() if not name.startswith("fc.")}
 
 
 class PoseEncoder(nn.Module):

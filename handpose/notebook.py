@@ -54,7 +54,8 @@ def show(figure, name, alt):
     from IPython.display import display
 
     source = "cdn" if "COLAB_NOTEBOOK_ID" in os.environ else False
-    drawing = figure.to_html(full_html=False, include_mathjax=False, include_plotlyjs=source, div_id=name)
+    drawing = figure.to_html(full_html=False, include_mathjax=False, include_plotlyjs=source, div_id=name,
+                             config={"displayModeBar": False, "responsive": True})  # fmt: skip
     bundle = {
         "text/html": f'<div role="img" aria-label="{html.escape(alt, quote=True)}">{drawing}</div>',
         "text/plain": f"<figure {name}: {alt}>",

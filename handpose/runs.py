@@ -173,6 +173,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
         "parent": parent and parent.card["identity"],
         "data_fingerprint": data.fingerprint,
         "frames": {"training": len(data.training), "evaluation": len(data.evaluation)},
+        "scale_mm": round(float(data.training.scale.mean()), 2),
         "parameters": sum(weight.numel() for weight in networks.parameters()),
         "settings": settings,
         **environment(),

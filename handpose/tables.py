@@ -22,7 +22,9 @@ def ablation_table(runs, data):
         change = _change(run.card["metrics"]["mepe"], base and base.card["metrics"]["mepe"])
         change_paper = _change(row.paper, row.builds_on and find_row(row.builds_on).paper)
         lines.append(_line(name, row, run.card["metrics"], ours, change, change_paper))
-    return pd.DataFrame(lines).set_index("row")
+    table = pd.DataFrame(lines).set_index(["row", "parts"])
+    table.columns = pd.MultiIndex.from_tuples(table.columns)
+    return table
 
 
 def _change(value, base):
@@ -30,14 +32,12 @@ def _change(value, base):
 
 
 def _line(name, row, metrics, ours, change, change_paper):
-    tick = {True: "yes", False: ""}
-    parts = ("injection", "disentangle", "align", "kcs", "geo")
     return {
         "row": name,
-        **{part: tick[bool(row and getattr(row, part))] for part in parts},
-        f"MEPE, mm ({ours})": f"{metrics['mepe']:.1f}",
-        f"AUC 20-50 ({ours})": f"{metrics['auc']:.3f}",
-        f"change ({ours})": change or "",
-        "MEPE, mm (paper, RHD)": f"{row.paper:.2f}" if row else "",
-        "change (paper, RHD)": change_paper or "",
+        "parts": row.parts if row else "",
+        (ours, "MEPE (mm)"): f"{metrics['mepe']:.1f}",
+        (ours, "AUC 20-50"): f"{metrics['auc']:.3f}",
+        (ours, "change"): change or "",
+        ("paper, RHD", "MEPE (mm)"): f"{row.paper:.2f}" if row else "",
+        ("paper, RHD", "change"): change_paper or "",
     }

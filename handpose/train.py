@@ -87,10 +87,11 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True):
                     totals.setdefault(name, []).append(term.detach())
                 bar.update()
             losses = {name: torch.stack(values).mean().item() for name, values in totals.items()}
-            if not all(map(math.isfinite, losses.values())):
+            finite = all(map(math.isfinite, losses.values())) and all(weight.isfinite().all() for weight in learning)
+            if not finite:
                 raise FloatingPointError(
-                    f"the loss is no longer finite in {phase.name}, epoch {epoch + 1} ({losses}); the last good epoch "
-                    f"is in {folder}: lower the learning rate, or use precision 32-true"
+                    f"loss or weights are no longer finite in {phase.name}, epoch {epoch + 1} ({losses}); the last good "
+                    f"epoch is in {folder}: lower the learning rate, or use precision 32-true"
                 )
             seconds = time.perf_counter() - began
             error = _mean_error(networks, evaluation, preset, fabric)
@@ -148,7 +149,12 @@ def _resume(path, networks):
 
 def _load_optimizer(optimizer, tensors):
     state = optimizer.state_dict()
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for name, value in tensors.items():
         index, key = name.split(".", 1)
+        weight = weights[int(index)]
+        if value.shape == weight.shape:
+            # Files hold plain row-major tensors; fused Adam walks weight and moments in memory order.
+            value = torch.empty_like(weight).copy_(value)
         state["state"].setdefault(int(index), {})[key] = value
     optimizer.load_state_dict(state)

@@ -19,7 +19,7 @@
 # Two variational mappers carry the latents of picture and pose into one new space, read by the one decoder they share
 # (eqs. 5-7). The encoders are frozen at first; then everything is finetuned. The dotted line marks the change.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic or rhd
 data_root: str = ""  # folder of the dataset; empty: hands are rendered

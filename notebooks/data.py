@@ -21,7 +21,7 @@
 # and backgrounds with the statistics of natural pictures. They are **synthetic hands, not RHD**; they only share its
 # files, so that one loader reads both.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic or rhd
 data_root: str = ""  # folder of the dataset; empty: hands are rendered

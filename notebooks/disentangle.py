@@ -19,7 +19,7 @@
 # The picture's encoder gives 128 latents. Half of them should hold the pose and nothing else: the decoder reads only
 # these, and a discriminator compares them with the latents of a VAE that has only ever seen poses (eqs. 1-4).
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic or rhd
 data_root: str = ""  # folder of the dataset; empty: hands are rendered

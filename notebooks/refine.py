@@ -19,7 +19,7 @@
 # The last stage adds what makes a hand a hand: bone lengths and angles through the kinematic chain space (KCS), and
 # the distances of every joint to the lines through all others (GEO), one at a time in turn (eqs. 8-17).
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic or rhd
 data_root: str = ""  # folder of the dataset; empty: hands are rendered

@@ -19,7 +19,7 @@
 # The plain baseline and the whole method (row D3), beside what predicting the mean pose gets. **Our figures are measured
 # on the dataset and preset named below, the paper's on RHD**: they can't be compared as numbers, only what a step gains.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic or rhd
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
@@ -53,7 +53,8 @@ rows = ["baseline", "D3"]
 runs = {row: run_row(row, **options) for row in rows}
 data = prepare_data(preset, dataset, data_root, project_path(output_dir))
 target, floor = data.evaluation.target, mean_pose(data)
-print(f"preset {preset}, dataset {dataset}, seed {seed}, {len(data.evaluation)} evaluation frames of unseen subjects and actions")
+print(f"preset {preset}, dataset {dataset}, seed {seed}")
+print(f"{len(data.evaluation)} evaluation frames of unseen subjects and actions")
 
 # %% tags=["hide-input"]
 table = ablation_table(runs, data)

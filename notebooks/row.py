@@ -18,7 +18,7 @@
 #
 # Every row of Table 1 is this notebook with another `row`.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic or rhd
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
@@ -55,7 +55,7 @@ run = run_row(row, **options)
 card = row_card(row, run)
 write_json(project_path(output_dir) / "rows" / f"{dataset}-{preset}-{row}-seed{seed}" / "run.json", card)
 print(f"row {row}, preset {preset}, dataset {dataset}, seed {seed}")
-print(f"injection {parts.injection}, disentangle {parts.disentangle}, align {parts.align}, KCS {parts.kcs}, GEO {parts.geo}")
+print(f"parts: {parts.parts}")
 print(f"MEPE {card['metrics']['mepe']:.1f} mm, AUC {card['metrics']['auc']:.3f}")
 print(f"the paper, on RHD: MEPE {parts.paper:.2f} mm")
 

@@ -103,7 +103,7 @@ def write_shards(dataset, folder, size, workers=None, progress=True):
     settings = {
         "size": size,
         "resolution": resolution,
-        "labels": hashlib.sha256(dataset.xyz.tobytes() + dataset.uv.tobytes()).hexdigest()[:16],
+        "data": digest([dataset.stamp(), dataset.root_joint, list(dataset.skipped)]),
         "code": source_digest("data/shards.py", "geometry.py"),
     }
     done = folder / "shards.json"
@@ -111,6 +111,8 @@ def write_shards(dataset, folder, size, workers=None, progress=True):
         if read_json(done)["settings"] != settings:
             raise ValueError(f"{folder} was made from other data, another size or older code: remove it and try again")
         return open_shards(folder)
+    if folder.exists():
+        raise ValueError(f"{folder} holds something other than shards: choose another folder")
 
     work = folder.with_name(f"{folder.name}.unfinished-{digest(settings)}")
     work.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,85 @@
+"""The notebooks as files; that their outputs hold is nbval's to say (`make test`)."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import pytest
+
+from handpose.notebook import check_parameters, clean, execute
+from handpose.runs import run_stage
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_there_are_notebooks():
+    assert {path.stem for path in NOTEBOOKS} == {"data", "disentangle", "align", "refine", "row", "results"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_text_and_notebook_say_the_same(path):
+    text = jupytext.read(path.with_suffix(".py"))
+    notebook = nbformat.read(path, 4)
+    assert [(cell.cell_type, cell.source) for cell in text.cells] == [(cell.cell_type, cell.source) for cell in notebook.cells]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_notebooks_were_executed(path):
+    """nbval compares nothing in a cell without an execution count."""
+    code = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    assert any("MEPE" in output.get("text", "") for cell in code for output in cell.outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters_are_those_of_the_package(path):
+    parameters = papermill.inspect_notebook(str(path))
+    known = set(inspect.signature(run_stage).parameters)
+    assert set(parameters) <= known
+    assert {"preset", "dataset", "data_root", "output_dir"} <= set(parameters)
+    assert all(parameter["help"] for name, parameter in parameters.items() if name != "seed")
+
+
+def test_a_mistyped_parameter_stops_before_anything_runs(tmp_path):
+    command = [sys.executable, "-m", "handpose.notebook", "notebooks/row.ipynb", tmp_path / "out.ipynb", "-p", "sede", "3"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert "unknown parameter 'sede' (did you mean 'seed'?); this notebook takes preset, dataset" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistyped_parameter_stops_papermill_itself(tmp_path):
+    """papermill on its own only warns: the notebook's own check has to stop it."""
+    source = ROOT / "notebooks" / "data.ipynb"
+    with pytest.warns(UserWarning), pytest.raises(papermill.PapermillExecutionError, match="unknown parameter 'presett'"):
+        papermill.execute_notebook(str(source), str(tmp_path / "out.ipynb"), {"presett": "quick"}, progress_bar=False,
+                                   kernel_name="python3", cwd=str(source.parent))  # fmt: skip
+
+
+def test_check_parameters_ignores_what_is_not_a_parameter():
+    check_parameters({"seed": 0, "In": [], "_": 1, "print": print, "sys": sys}, "seed")
+    with pytest.raises(ValueError, match="unknown parameter 'rwo'"):
+        check_parameters({"seed": 0, "rwo": "D3"}, "seed", "row")
+
+
+def test_a_failing_notebook_leaves_no_page(tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("raise RuntimeError('no')")])
+    notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    with pytest.raises(papermill.PapermillExecutionError):
+        execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["failed-out.ipynb", "in.ipynb"]
+
+
+def test_clean_takes_out_times_and_standard_error():
+    cell = nbformat.v4.new_code_cell("1", metadata={"papermill": {"duration": 1}, "tags": ["a"]})
+    cell.outputs = [nbformat.v4.new_output("stream", name=name, text="x") for name in ("stderr", "stdout")]
+    notebook = clean(nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"start_time": "now"}}))
+    assert "papermill" not in notebook.metadata and notebook.cells[0].metadata == {"tags": ["a"]}
+    assert [output.name for output in notebook.cells[0].outputs] == ["stdout"]

@@ -1,0 +1,118 @@
+import json
+
+import pytest
+
+from handpose import records
+
+
+def test_atomic_path_puts_the_new_file_in_place(tmp_path):
+    path = tmp_path / "new" / "folder" / "file.txt"
+    with records.atomic_path(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()  # nothing to see before the block ends
+        assert temporary.parent == path.parent  # a rename is atomic within one file system only
+        assert temporary.suffix == path.suffix  # np.savez would add its own
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_reader_of_the_old_file_never_sees_the_new_one(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        with records.atomic_path(path) as temporary:
+            temporary.write_text("new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_atomic_path_leaves_the_old_file_when_the_block_fails(tmp_path, error):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(error), records.atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_atomic_path_leaves_nothing_when_the_first_write_fails(tmp_path):
+    with pytest.raises(RuntimeError), records.atomic_path(tmp_path / "file.txt") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_writers_of_one_file_do_not_share_a_temporary(tmp_path):
+    path = tmp_path / "file.txt"
+    with records.atomic_path(path) as first:
+        first.write_text("first")
+        with records.atomic_path(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+
+
+def test_json_survives_the_round_trip(tmp_path):
+    value = {"row": "D3", "metrics": {"mepe": 13.88, "auc": None}, "list": [1, 2.5, True]}
+    records.write_json(tmp_path / "run.json", value)
+    assert records.read_json(tmp_path / "run.json") == value
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
+    path = tmp_path / "run.json"
+    records.write_json(path, 1)
+    with pytest.raises(TypeError):
+        records.write_json(path, {"array": object()})
+    assert records.read_json(path) == 1
+
+
+def test_broken_json_is_named(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('{"row": ')
+    with pytest.raises(ValueError, match="run.json is not valid JSON"):
+        records.read_json(path)
+
+
+def test_digest_does_not_depend_on_the_order_of_keys():
+    first = records.digest({"a": 1, "b": {"c": [1, 2], "d": None}})
+    assert records.digest({"b": {"d": None, "c": [1, 2]}, "a": 1}) == first
+    assert records.digest({"a": 1, "b": {"c": [2, 1], "d": None}}) != first
+    assert records.digest({"a": "1", "b": {"c": [1, 2], "d": None}}) != first
+
+
+def test_digest_is_sha_256():
+    assert records.digest(b"abc") == "ba7816bf8f01cfea"
+    assert records.digest("abc") == records.digest(b'"abc"')
+
+
+def test_source_digest_changes_with_the_source(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "PACKAGE", tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "losses.py").write_text("a = 1\n")
+    (tmp_path / "data" / "shards.py").write_text("b = 1\n")
+    everything, losses = records.source_digest(), records.source_digest("losses.py")
+    assert len({everything, losses, records.source_digest("data/shards.py")}) == 3
+    (tmp_path / "data" / "shards.py").write_text("b = 2\n")
+    assert records.source_digest() != everything
+    assert records.source_digest("losses.py") == losses
+
+
+def test_environment_says_where_a_run_ran():
+    card = records.environment()
+    assert set(card) == {"commit", "dirty", "source", "versions", "platform"}
+    assert set(card["versions"]) == {"python", "torch", "torchvision", "lightning-fabric", "numpy"}
+    assert card["commit"] is None or len(card["commit"]) == 40
+    assert (card["dirty"] is None) == (card["commit"] is None)
+    json.dumps(card)
+
+
+def test_environment_outside_a_checkout_or_without_git_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "PACKAGE", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert records.environment()["commit"] is None
+    monkeypatch.setenv("PATH", "")
+    card = records.environment()
+    assert card["commit"] is None
+    assert card["dirty"] is None

@@ -1,0 +1,129 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import handpose
+from handpose import runs
+from handpose.data import RHD
+from handpose.experiments import PRESETS
+from handpose.metrics import mepe
+from handpose.tables import ablation_table
+
+TINY = dataclasses.replace(PRESETS["smoke"], training=40, evaluation=12, batch=16, disentangle_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Options of a run small enough for tests; all tests of this file share its folder."""
+    PRESETS["tiny"] = TINY
+    yield dict(preset="tiny", output_dir=tmp_path_factory.mktemp("runs"), progress=False, device="cpu")
+    del PRESETS["tiny"]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny):
+    return runs.run_row("D3", **tiny)
+
+
+@pytest.fixture(scope="module")
+def data(tiny):
+    return runs.prepare_data("tiny", output_dir=tiny["output_dir"], progress=False)
+
+
+def test_a_row_leaves_a_run_card(whole, data):
+    card = json.loads((whole.folder / "run.json").read_text())
+    assert {"row", "preset", "dataset", "seed", "metrics", "commit", "dirty", "device", "seconds", "peak_memory_mib",
+            "versions", "settings", "data_fingerprint", "identity", "parent", "threads", "precision"} <= set(card)  # fmt: skip
+    assert (card["row"], card["stage"], card["preset"], card["dataset"], card["seed"]) == ("D3", "refine", "tiny", "synthetic", 0)
+    assert card["data_fingerprint"] == data.fingerprint
+    assert card["metrics"]["mepe"] == mepe(whole.predictions, data.evaluation.target)
+    assert len(whole.history) == TINY.refine_epochs
+
+
+def test_stages_are_chained_by_identity(whole, tiny):
+    align = runs.run_stage("align", "D3", **tiny)
+    first = runs.run_stage("disentangle", "D3", **tiny)
+    assert whole.card["parent"] == align.card["identity"] and align.card["parent"] == first.card["identity"]
+    assert first.card["parent"] is None
+
+
+def test_stages_hand_their_networks_on(whole, tiny):
+    first = runs.run_stage("disentangle", "D3", **tiny).networks().state_dict()
+    align = runs.run_stage("align", "D3", **tiny).networks().state_dict()
+    refined = whole.networks().state_dict()
+    for name in ("pose_decoder.out.weight", "discriminator.layers.0.weight"):  # idle after stage 1
+        assert np.array_equal(first[name], align[name]) and np.array_equal(first[name], refined[name])
+    assert not np.array_equal(align["rgb_decoder.out.weight"], refined["rgb_decoder.out.weight"])
+
+
+def test_a_finished_stage_is_not_trained_again(whole, tiny, monkeypatch):
+    monkeypatch.setattr(runs, "train", lambda *_: pytest.fail("trained twice"))
+    assert runs.run_row("D3", **tiny).card == whole.card
+
+
+def test_another_seed_is_another_run(tiny, whole, monkeypatch):
+    trained = []
+    monkeypatch.setattr(runs, "_train_stage", lambda folder, *rest: trained.append(folder.name) or pytest.skip.Exception)
+    with pytest.raises(FileNotFoundError):
+        runs.run_stage("disentangle", "D3", seed=1, **tiny)
+    assert len(trained) == 1 and "seed1" in trained[0]
+
+
+def test_an_unfinished_stage_is_not_opened(tmp_path):
+    (tmp_path / "predictions.npz").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        runs.open_run(tmp_path)
+
+
+def test_the_predictor_gives_the_stored_predictions(whole, data):
+    predictor = handpose.load(whole.folder)
+    frames = RHD(data.root, "evaluation")
+    for place in (0, 1, 2, 3):
+        frame = frames[int(data.evaluation.frame[place])]
+        box = (*frame.uv.min(0), *frame.uv.max(0))
+        pose = predictor(frame.image, K=frame.K, box=box, hand=frame.hand,
+                         root=data.evaluation.root[place], scale=data.evaluation.scale[place])  # fmt: skip
+        np.testing.assert_allclose(pose, whole.predictions[place], atol=0.05)
+
+
+def test_the_predictor_has_defaults_and_refuses_nonsense(whole):
+    predictor = handpose.load(whole.folder)
+    image = np.zeros((48, 64, 3), np.uint8)
+    assert predictor(image).shape == (21, 3)
+    for arguments, message in [
+        (dict(image=image[..., 0]), "image must be uint8"),
+        (dict(image=image, hand="both"), "hand must be"),
+        (dict(image=image, box=(5, 5, 5, 20)), "box must be"),
+        (dict(image=image, box=(500, 500, 520, 520)), "outside the picture"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            predictor(**arguments)
+
+
+def test_the_table_has_the_floor_every_row_and_both_changes(tiny, whole, data):
+    plain = runs.run_row("baseline", **tiny)
+    table = ablation_table({"baseline": plain, "D3": whole}, data)
+    assert [name for name, _ in table.index] == ["mean pose", "baseline", "D3"]
+    d3 = table.loc["D3"].iloc[0]
+    gain = 100 * (whole.card["metrics"]["mepe"] / plain.card["metrics"]["mepe"] - 1)
+    assert d3["synthetic, tiny", "change"] == f"{gain:+.1f} %"
+    assert d3["paper, RHD", "change"] == "-11.6 %"
+    floor = mepe(runs.mean_pose(data), data.evaluation.target)
+    assert table.iloc[0]["synthetic, tiny", "MEPE (mm)"] == f"{floor:.1f}"
+
+
+def test_the_mean_pose_is_one_pose_in_the_networks_frame(data):
+    predicted = runs.mean_pose(data) - data.evaluation.root[:, None]
+    lengths = np.linalg.norm(predicted, axis=-1) / data.evaluation.scale[:, None]
+    assert np.ptp(lengths, axis=0).max() < 1e-4
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(preset="quik"), "no preset 'quik'"), (dict(dataset="freihand"), "no dataset 'freihand'"),
+    (dict(dataset="rhd"), "needs data_root"),
+])  # fmt: skip
+def test_unknown_options_are_refused(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        runs.run_row("D3", output_dir=tmp_path, **{"preset": "smoke", **options})
