@@ -45,7 +45,7 @@ PRESETS = {
         weights=None, precision="32-true", cost="a minute on two cores; its figures mean nothing",
     ),
     "quick": Preset(
-        training=6144, evaluation=1024, frame_size=128, size=64, learning_rate=1e-3, decay=True,
+        training=6144, evaluation=1024, frame_size=192, size=64, learning_rate=1e-3, decay=True,
         disentangle_epochs=7, align_frozen_epochs=2, align_epochs=3, refine_epochs=4,
         weights=None, cost="half an hour on two cores, set-up included",
     ),

@@ -43,6 +43,11 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def load_arrays(file):
+    """Unpickle an open file of numpy arrays and plain containers. Raises UnpicklingError for anything else."""
+    return _ArraysOnly(file, encoding="latin1").load()
+
+
 def load_annotations(path):
     """Labels of one split: xyz (N, 42, 3) mm, uv (N, 42, 2) px, visible bool (N, 42), K (N, 3, 3), float32.
 
@@ -51,7 +56,7 @@ def load_annotations(path):
     """
     try:
         with open(path, "rb") as file:
-            entries = _ArraysOnly(file, encoding="latin1").load()
+            entries = load_arrays(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: is this the folder that holds training/ and evaluation/?") from None
     except Exception as error:  # a broken pickle can raise nearly anything
@@ -127,7 +132,7 @@ class RHD:
         """Digest of the labels and of the pictures' sizes on disk: tells one dataset from another in seconds."""
         hasher = hashlib.sha256()
         for array in (self.xyz, self.uv, self.visible, self.K):
-            hasher.update(array)
+            hasher.update(np.ascontiguousarray(array))
         for kind in ("color", "mask"):
             with os.scandir(self.folder / kind) as entries:
                 sizes = sorted((entry.name, entry.stat().st_size) for entry in entries)
