@@ -13,6 +13,7 @@ POSE_LATENT = 64
 CONTEXT_LATENT = 64
 HIDDEN = 512
 JOINTS = 21
+_FIRST_LOG_VARIANCE = -5.0
 
 
 def sample(mean, log_variance):
@@ -24,6 +25,15 @@ def _gaussian(features):
     mean, log_variance = features.chunk(2, dim=-1)
     # exp() of an unbounded log-variance overflows in half precision early in training.
     return mean, log_variance.clamp(-20.0, 10.0)
+
+
+def _gaussian_head(features, latent):
+    """Linear layer to mean and log-variance. The variance starts small: with the default start the sample is nearly
+    all noise, and the decoder learns nothing until it has come down.
+    """
+    head = nn.Linear(features, 2 * latent)
+    nn.init.constant_(head.bias[latent:], _FIRST_LOG_VARIANCE)
+    return head
 
 
 class RGBEncoder(nn.Module):
@@ -42,7 +52,7 @@ class RGBEncoder(nn.Module):
         self.backbone.fc = nn.Identity()
         if weights is not None:
             _load_backbone(self.backbone, weights)
-        self.head = nn.Linear(features, 2 * latent)
+        self.head = _gaussian_head(features, latent)
 
     def forward(self, images):
         return _gaussian(self.head(self.backbone(images)))
@@ -73,7 +83,7 @@ class PoseEncoder(nn.Module):
             nn.Linear(3 * JOINTS, hidden), nn.ReLU(),
             nn.Linear(hidden, hidden), nn.ReLU(),
             nn.Linear(hidden, hidden), nn.ReLU(),
-            nn.Linear(hidden, 2 * latent),
+            _gaussian_head(hidden, latent),
         )  # fmt: skip
 
     def forward(self, pose):
@@ -142,7 +152,7 @@ class VariationalMapper(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(inputs, hidden), nn.ReLU(),
             nn.Linear(hidden, hidden), nn.ReLU(),
-            nn.Linear(hidden, 2 * outputs),
+            _gaussian_head(hidden, outputs),
         )  # fmt: skip
 
     def forward(self, mean, log_variance):

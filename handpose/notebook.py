@@ -110,6 +110,7 @@ def execute(notebook, output, parameters, kernel="python3"):
     import papermill
 
     os.environ[_PAGE] = "1"
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # tqdm's plain bar is just what is wanted
     known = papermill.inspect_notebook(str(notebook))
     _refuse_unknown([name for name in parameters if name not in known], list(known))
     output = Path(output)
@@ -117,7 +118,7 @@ def execute(notebook, output, parameters, kernel="python3"):
         try:
             papermill.execute_notebook(
                 str(notebook), str(temporary), parameters, cwd=str(Path(notebook).parent), kernel_name=kernel,
-                progress_bar=False, log_output=False,
+                progress_bar=False, stderr_file=sys.stderr,  # the progress bars
             )  # fmt: skip
         except papermill.PapermillExecutionError:
             failed = output.with_name(f"failed-{output.name}")
