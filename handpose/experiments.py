@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 class Preset:
     """Sizes and settings of a run; the defaults are the paper's (section 4.2).
 
-    Lengths are in epochs over the training frames. ``precision`` is Fabric's, or "auto": bf16 where the
+    ``view`` is what view correction does to the picture: "crop" or "homography". Lengths are in epochs over the training frames. ``precision`` is Fabric's, or "auto": bf16 where the
     hardware computes in it, else float32. ``flip_probability`` is 0 at ``quick``: a hand mirrored top to bottom
     is a left hand, twice the shapes to learn, which a training of minutes has no time for. ``decay`` lets the learning rate of each stage fall to zero
     along a cosine; the paper's is constant.
@@ -20,6 +20,7 @@ class Preset:
     evaluation: int = 2728
     frame_size: int = 320
     size: int = 256
+    view: str = "crop"
     batch: int = 64
     learning_rate: float = 1e-4
     decay: bool = False
@@ -101,7 +102,7 @@ _STAGE_PRESET = {
     "refine": ("refine_epochs", "kcs_weight", "geo_weight"),
 }
 _SHARED_PRESET = (
-    "size", "batch", "learning_rate", "decay", "beta", "max_rotation", "flip_probability", "precision",
+    "size", "view", "batch", "learning_rate", "decay", "beta", "max_rotation", "flip_probability", "precision",
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .data.augment import warp
-from .data.shards import ROTATION_MARGIN, cut
+from .data.shards import ROTATION_MARGIN, cut, rectify
 from .geometry import BOX_MARGIN, restore_pose, view_rotation
 from .runs import open_run
 
@@ -42,13 +42,18 @@ class Predictor:
         centre, side = np.array([x0 + x1, y0 + y1]) / 2, BOX_MARGIN * max(x1 - x0, y1 - y0)
         K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]]) if K is None else np.asarray(K)
 
-        crop = cut(image, centre, side * ROTATION_MARGIN, int(np.ceil(self.size * ROTATION_MARGIN)))
+        R = view_rotation(centre, K)
+        side, resolution = side * ROTATION_MARGIN, int(np.ceil(self.size * ROTATION_MARGIN))
+        if self.card["settings"]["view"] == "crop":
+            crop = cut(image, centre, side, resolution)
+        else:
+            crop = rectify(image, centre, side, resolution, K, R)
         if hand == "left":
             crop = crop[:, ::-1]
         crop = torch.from_numpy(np.array(crop[None])).to(self.device)
         pose = self.networks(warp(crop, torch.zeros(1, 21, 3, device=self.device), self.size).images)
         return restore_pose(
-            pose.cpu().numpy(), view_rotation(centre, K)[None], np.array([hand == "left"]),
+            pose.cpu().numpy(), R[None], np.array([hand == "left"]),
             np.zeros((1, 3)) if root is None else np.asarray(root, float)[None],
             np.array([self.card["scale_mm"] if scale is None else scale], float),
         )[0]  # fmt: skip

@@ -69,17 +69,17 @@ def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir
         )
     else:
         raise ValueError(f'dataset "{dataset}" needs data_root: the folder where you unpacked it')
-    shards = [
-        write_shards(RHD(root, split), _shard_folder(output_dir, root, dataset, settings.size, split), settings.size, progress=progress)
-        for split in ("training", "evaluation")
-    ]
+    shards = []
+    for split in ("training", "evaluation"):
+        folder = _shard_folder(output_dir, root, dataset, settings, split)
+        shards.append(write_shards(RHD(root, split), folder, settings.size, progress=progress, view=settings.view))
     return Data(root, *shards)
 
 
-def _shard_folder(output_dir, root, dataset, size, split):
+def _shard_folder(output_dir, root, dataset, settings, split):
     place = root.name if root.is_relative_to(output_dir) else f"{dataset}-{digest(str(root.resolve()))[:8]}"
     code = source_digest("data/shards.py", "geometry.py")[:8]
-    return output_dir / "shards" / f"{place}-{size}px-{code}-{split}"
+    return output_dir / "shards" / f"{place}-{settings.size}px-{settings.view}-{code}-{split}"
 
 
 @dataclass(frozen=True)

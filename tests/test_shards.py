@@ -399,3 +399,48 @@ def test_augmentation_can_be_switched_off(probability, flipped):
     angle, flip = augment.draw_augmentation(100, torch.Generator().manual_seed(0), 0.0, probability)
     assert not angle.any()
     assert (flip == flipped).all()
+
+
+@pytest.mark.parametrize("joint", [0, 4, 20])
+@pytest.mark.parametrize("size", [24, 200])
+def test_rectified_crop_shows_the_view_corrected_camera(joint, size):
+    """A dot at a joint's pixel lands where the corrected camera K' sees the corrected joint."""
+    rng = np.random.default_rng(3)
+    xyz = rng.normal(size=(21, 3)) * [30, 30, 20] + [60, -40, 500]
+    camera = np.array([[420.0, 0, 150], [0, 400, 170], [0, 0, 1]])
+    uv = geometry.project(xyz, camera)
+    image = np.zeros((320, 320, 3), np.uint8)
+    u, v = np.floor(uv[joint]).astype(int)
+    image[v - 3 : v + 4, u - 3 : u + 4] = 255
+    spot = np.array([u + 0.5, v + 0.5])
+    centre, side = geometry.crop_box(uv)
+    R = geometry.view_rotation(centre, camera)
+    crop = shards.rectify(image, centre, side, size, camera, R)
+    ray = R @ np.linalg.inv(camera) @ [*spot, 1]
+    expected = ray[:2] / ray[2] * [420, 400] * size / side + size / 2
+    np.testing.assert_allclose(brightest(crop[..., 0]), expected, atol=0.35 if size == 24 else 0.6)
+
+
+def test_a_homography_keeps_the_middle_of_the_crop_in_the_middle():
+    image = np.zeros((100, 140, 3), np.uint8)
+    image[30:33, 90:93] = 255
+    camera = np.array([[120.0, 0, 70], [0, 120, 50], [0, 0, 1]])
+    centre = np.array([91.5, 31.5])
+    crop = shards.rectify(image, centre, 40, 80, camera, geometry.view_rotation(centre, camera))
+    np.testing.assert_allclose(brightest(crop[..., 0]), [40, 40], atol=0.3)
+
+
+def test_view_is_crop_or_homography(tmp_path):
+    first = write_shards(Frames(), tmp_path / "crop", WIDE, progress=False)
+    second = write_shards(Frames(), tmp_path / "turned", WIDE, progress=False, view="homography")
+    np.testing.assert_array_equal(first.pose, second.pose)
+    assert not np.array_equal(first.crops, second.crops)
+    with pytest.raises(ValueError, match="view must be"):
+        write_shards(Frames(), tmp_path / "other", WIDE, progress=False, view="warp")
+    with pytest.raises(ValueError, match="other data"):
+        write_shards(Frames(), tmp_path / "crop", WIDE, progress=False, view="homography")
+
+
+def test_a_box_far_larger_than_the_picture_is_refused():
+    with pytest.raises(ValueError, match="times the picture"):
+        shards.cut(np.zeros((10, 10, 3), np.uint8), (5, 5), 1e6, 8)

@@ -20,6 +20,7 @@ from ..records import atomic_path, available_cores, digest, read_json, source_di
 #: A crop is stored this much larger than the network sees it, so that turning by 45 degrees stays inside.
 ROTATION_MARGIN = 2**0.5
 _CHUNK = 64
+_LARGEST = 16
 _LABELS = ("pose", "rotation", "root", "scale", "left", "visible", "frame", "target")
 
 
@@ -59,6 +60,8 @@ def cut(image, centre, side, resolution):
     if not (np.isfinite([left, top]).all() and side > 0):
         raise ValueError(f"crop of side {side} px at {tuple(centre)} is not a box")
     height, width = image.shape[:2]
+    if side > _LARGEST * max(height, width):
+        raise ValueError(f"crop of side {side:.0f} px is more than {_LARGEST} times the picture")
     if left >= width or top >= height or left + side <= 0 or top + side <= 0:
         raise ValueError(f"crop of side {side:.0f} px at {tuple(np.round(centre))} lies outside the picture")
     low = np.floor([left, top]).astype(int)
@@ -68,18 +71,42 @@ def cut(image, centre, side, resolution):
     return np.asarray(outer.resize((resolution, resolution), Image.Resampling.BILINEAR, box=box))
 
 
-def _prepare(dataset, index, resolution):
+def rectify(image, centre, side, resolution, K, R):
+    """The crop as the view-corrected camera would see it: the homography K' R K^-1, black outside the picture.
+
+    Takes and returns what ``cut`` does, and K (3, 3) with R (3, 3) from ``view_rotation``. A point X lands on
+    K' R X with K' of focal length f * resolution / side and its centre in the middle of the crop. Raises
+    ValueError as ``cut`` does.
+    """
+    cut(image, centre, side, 1)  # the same boxes are refused
+    K = np.asarray(K, np.float64)
+    zoom = resolution / side
+    K_crop = np.array([[K[0, 0] * zoom, 0, resolution / 2], [0, K[1, 1] * zoom, resolution / 2], [0, 0, 1]])
+    # Shrinking needs antialiasing, which a homography has not: shrink the picture first.
+    shrink = max(1.0, 1 / zoom)
+    small = Image.fromarray(image)
+    if shrink > 1:
+        small = small.resize([max(1, round(length / shrink)) for length in small.size], Image.Resampling.BILINEAR)
+    to_small = np.diag([small.width / image.shape[1], small.height / image.shape[0], 1.0])
+    back = to_small @ K @ R.T @ np.linalg.inv(K_crop)
+    coefficients = (back / back[2, 2]).ravel()[:8]
+    size = (resolution, resolution)
+    return np.asarray(small.transform(size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR))
+
+
+def _prepare(dataset, index, resolution, view):
     """Crop and labels of one frame; None where the frame has no usable hand."""
     frame = dataset[index]
     centre, side = crop_box(frame.uv)
-    if dataset.root_joint == "palm":
-        root = palm_centre(frame.xyz)
-    else:
-        root = frame.xyz[0]
+    side = side * ROTATION_MARGIN
+    root = palm_centre(frame.xyz) if dataset.root_joint == "palm" else frame.xyz[0]
     scale = hand_scale(frame.xyz)
     try:
-        crop = cut(frame.image, centre, side * ROTATION_MARGIN, resolution)
         pose, R = normalise_pose(frame.xyz, centre, frame.K, frame.hand, root, scale)
+        if view == "crop":
+            crop = cut(frame.image, centre, side, resolution)
+        else:
+            crop = rectify(frame.image, centre, side, resolution, frame.K, R)
     except ValueError:
         return None
     left = frame.hand == "left"
@@ -91,18 +118,22 @@ def _prepare(dataset, index, resolution):
     )  # fmt: skip
 
 
-def write_shards(dataset, folder, size, workers=None, progress=True):
+def write_shards(dataset, folder, size, workers=None, progress=True, view="crop"):
     """Decode ``dataset`` (RHD or STB) into ``folder`` for networks that see ``size`` px, and open it.
 
-    Frames that the dataset skips, or whose hand can't be cropped, are left out and listed in
+    ``view`` says what view correction does to the picture: "crop" cuts it out (section 4.2's references),
+    "homography" turns it with the pose (``rectify``). Frames that the dataset skips, or whose hand can't be cropped, are left out and listed in
     ``shards.json``. Returns at once when the folder is complete; goes on where an interrupted call
-    stopped. Raises ValueError when the folder was made from other data or for another size.
+    stopped. Raises ValueError when the folder was made from other data or for another size, and for another view.
     """
+    if view not in ("crop", "homography"):
+        raise ValueError(f'view must be "crop" or "homography", got {view!r}')
     folder = Path(folder)
     resolution = int(np.ceil(size * ROTATION_MARGIN))
     settings = {
         "size": size,
         "resolution": resolution,
+        "view": view,
         "data": digest([dataset.stamp(), dataset.root_joint, list(dataset.skipped)]),
         "code": source_digest("data/shards.py", "geometry.py"),
     }
@@ -122,7 +153,7 @@ def write_shards(dataset, folder, size, workers=None, progress=True):
         raise ValueError(f"{dataset.folder} holds no usable frame")
     chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
     if not (work / "crops.npy").exists():
-        _decode(dataset, chunks, work, resolution, workers or available_cores(), progress)
+        _decode(dataset, chunks, work, resolution, view, workers or available_cores(), progress)
     _finish(work, len(chunks), settings, dataset)
     os.rename(work, folder)
     for leftover in [*folder.glob("labels-*.npz"), *folder.glob("raw.npy")]:
@@ -130,7 +161,7 @@ def write_shards(dataset, folder, size, workers=None, progress=True):
     return open_shards(folder)
 
 
-def _decode(dataset, chunks, work, resolution, workers, progress):
+def _decode(dataset, chunks, work, resolution, view, workers, progress):
     count = sum(map(len, chunks))
     if not (work / "raw.npy").exists():
         with atomic_path(work / "raw.npy") as temporary:
@@ -141,7 +172,7 @@ def _decode(dataset, chunks, work, resolution, workers, progress):
         for number, chunk in enumerate(chunks):
             record = work / f"labels-{number:05d}.npz"
             if not record.exists():
-                prepared = list(pool.map(lambda index: _prepare(dataset, index, resolution), chunk))
+                prepared = list(pool.map(lambda index: _prepare(dataset, index, resolution, view), chunk))
                 good = [item for item in prepared if item is not None]
                 for offset, (crop, _) in enumerate(good):
                     raw[number * _CHUNK + offset] = crop
