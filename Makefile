@@ -2,12 +2,12 @@
 # PRESET, DATASET, DATA_ROOT and SEED choose another run; CORES says how many processor cores to use.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
 PRESET ?= quick
 DATASET ?= synthetic
 DATA_ROOT ?=
 SEED ?= 0
-CORES ?= $(shell python3 -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
-PYTHON ?= python3
+CORES ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
 VENV := .venv/bin
 READY := .venv/ready
 
@@ -15,11 +15,11 @@ READY := .venv/ready
 
 book: $(READY)
 	$(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --quiet rules host progress \
-	  --rerun-incomplete --config preset=$(PRESET) dataset=$(DATASET) data_root="$(DATA_ROOT)" seed=$(SEED) python=$(VENV)/python
+	  --rerun-incomplete --nolock --config preset=$(PRESET) dataset=$(DATASET) data_root="$(DATA_ROOT)" seed=$(SEED) python=$(VENV)/python
 
 test: $(READY)
 	$(VENV)/python -m pytest
-	$(VENV)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks -W default
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(VENV)/python -m pytest --nbval --nbval-current-env -W default notebooks
 
 bench: $(READY)
 	$(VENV)/python -m tests.bench
@@ -36,11 +36,13 @@ notebooks: $(READY)
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; set PYTHON=')"
-	test -x $(VENV)/python || $(PYTHON) -m venv .venv
+	$(VENV)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@echo "installing the pinned packages into .venv: a few minutes, about 7 GB (PyTorch brings its GPU libraries)"
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(VENV)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
+# The one command that makes requirements.txt (`pip install uv` first).
 # Pins every direct and indirect dependency, for every platform and Python version that pyproject.toml allows.
 lock:
 	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \

@@ -6,6 +6,7 @@ changes a recorded one; the same sources, the same table of contents.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -14,50 +15,58 @@ from pathlib import Path
 from .records import PACKAGE, atomic_path, read_json
 
 ROOT = PACKAGE.parent
+_UNFINISHED = shutil.ignore_patterns("failed-*", ".*")
+
+
+def check(pages):
+    """Raise FileNotFoundError, naming it, when a page of the table of contents is not in the folder ``pages``."""
+    for line in (ROOT / "_toc.yml").read_text().splitlines():
+        name = line.split("file:")[-1].strip()
+        if "runs/" in name and not (Path(pages) / f"{Path(name).name}.ipynb").exists():
+            raise FileNotFoundError(f"{pages} has no page {Path(name).name}: run `make book` to the end")
 
 
 def stage(pages, site):
     """Copy the book's sources to the folder ``site``, with the executed notebooks of ``pages`` as ``book/runs``.
 
-    Raises FileNotFoundError when a page of the table of contents is missing.
+    Raises FileNotFoundError as ``check`` does.
     """
-    pages, site = Path(pages), Path(site)
+    check(pages)
+    site = Path(site)
     for path in (site / "book", site / "handpose"):
         shutil.rmtree(path, ignore_errors=True)
     site.mkdir(parents=True, exist_ok=True)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(ROOT / name, site / name)
-    shutil.copytree(ROOT / "book", site / "book", ignore=shutil.ignore_patterns("runs", "vendor"))
+    shutil.copytree(ROOT / "book", site / "book", ignore=shutil.ignore_patterns("runs"))
     shutil.copytree(PACKAGE, site / "handpose", ignore=shutil.ignore_patterns("__pycache__"))  # shown from source
-    shutil.copytree(pages, site / "book" / "runs")
-    for line in (site / "_toc.yml").read_text().splitlines():
-        name = line.split("file:")[-1].strip()
-        if "runs/" in name and not (site / f"{name}.ipynb").exists():
-            raise FileNotFoundError(f"{pages} has no page {Path(name).name}: run `make book` to the end")
+    shutil.copytree(pages, site / "book" / "runs", ignore=_UNFINISHED)
 
 
 def build(pages):
-    """Stage and build into ``_build/html``; warnings are errors."""
+    """Stage and build into ``_build/html``; warnings are errors. Every page is read anew: another run's may be there."""
     site = ROOT / "_build" / "site"
     stage(pages, site)
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(site), "--path-output", str(ROOT), "-W", "--keep-going"]
-    subprocess.run([*command, "--quiet"], check=True)
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", site, "--path-output", ROOT]
+    subprocess.run([*map(str, command), "--all", "-W", "--keep-going", "--quiet"], check=True)
+    (ROOT / "_build" / "html" / f".run-{Path(pages).name}").touch()  # gone when another book is built there
     print("the book: _build/html/index.html")
 
 
 def record(pages):
     """Make the pages of a run, and the run cards of its rows, the recorded run in ``book/runs``."""
     pages, runs = Path(pages), ROOT / "book" / "runs"
-    cards = sorted((ROOT / "runs" / "rows").glob("*/run.json"))
-    wanted = [card for card in cards if _page_name(read_json(card)) == pages.name]
-    if not pages.is_dir() or not wanted:
-        raise FileNotFoundError(f"{pages} holds no finished run: run `make book` first")
-    shutil.rmtree(runs, ignore_errors=True)
-    shutil.copytree(pages, runs, ignore=shutil.ignore_patterns("failed-*"))
+    check(pages)
+    cards = [card for card in sorted((ROOT / "runs" / "rows").glob("*/run.json")) if _pages_of(read_json(card)) == pages.name]
+    fresh = runs.with_name("runs.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(pages, fresh, ignore=_UNFINISHED)
+    for card in cards:
+        (fresh / card.parent.name).mkdir()
+        shutil.copy2(card, fresh / card.parent.name / card.name)
     picture(ROOT / "book" / "_static" / "hands.jpg")
-    for card in wanted:
-        (runs / card.parent.name).mkdir()
-        shutil.copy2(card, runs / card.parent.name / card.name)
+    shutil.rmtree(runs, ignore_errors=True)
+    os.rename(fresh, runs)
 
 
 def picture(path, count=12, size=256):
@@ -78,7 +87,7 @@ def picture(path, count=12, size=256):
         figure.savefig(temporary, dpi=100, pil_kwargs={"quality": 88})
 
 
-def _page_name(card):
+def _pages_of(card):
     return f"{card['dataset']}-{card['preset']}-seed{card['seed']}"
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, fields
 class Preset:
     """Sizes and settings of a run; the defaults are the paper's (section 4.2).
 
-    ``view`` is what view correction does to the picture: "crop" or "homography". Lengths are in epochs over the training frames. ``precision`` is Fabric's, or "auto": bf16 where the
-    hardware computes in it, else float32. ``flip_probability`` is 0 at ``quick``: a hand mirrored top to bottom
-    is a left hand, twice the shapes to learn, which a training of minutes has no time for. ``decay`` lets the learning rate of each stage fall to zero
-    along a cosine; the paper's is constant.
+    ``view`` is what view correction does to the picture: "crop" or "homography". Lengths are in epochs over
+    the training frames. ``precision`` is Fabric's, or "auto": bf16 where the hardware computes in it, else
+    float32. ``finetuning_rate`` is the learning rate of networks that a phase before has trained. ``decay`` lets the learning rate of each phase fall to zero along a cosine; the paper's is
+    constant. ``flip_probability`` is 0 at ``quick``: a hand mirrored top to bottom is a left hand, twice the
+    shapes to learn, which a training of minutes has no time for.
     """
 
     training: int = 41258
@@ -23,6 +24,7 @@ class Preset:
     view: str = "crop"
     batch: int = 64
     learning_rate: float = 1e-4
+    finetuning_rate: float = 1e-4
     decay: bool = False
     disentangle_epochs: int = 60
     align_frozen_epochs: int = 10
@@ -47,12 +49,12 @@ PRESETS = {
         weights=None, precision="32-true", cost="a minute on two cores; its figures mean nothing",
     ),
     "quick": Preset(
-        training=8192, evaluation=1024, frame_size=192, size=64, learning_rate=4e-4, decay=True,
-        disentangle_epochs=12, align_frozen_epochs=1, align_epochs=4, refine_epochs=5, flip_probability=0.0,
+        training=8192, evaluation=1024, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
+        disentangle_epochs=10, align_frozen_epochs=1, align_epochs=3, refine_epochs=4, flip_probability=0.0,
         weights=None, cost="25 minutes on two cores, set-up included",
     ),
     "desktop": Preset(
-        training=16384, evaluation=2048, frame_size=192, size=64, learning_rate=4e-4, decay=True,
+        training=16384, evaluation=2048, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
         disentangle_epochs=20, align_frozen_epochs=3, align_epochs=7, refine_epochs=8,
         weights=None, cost="hours on two cores",
     ),
@@ -98,8 +100,8 @@ _STAGE_SETTINGS = {
 }
 _STAGE_PRESET = {
     "disentangle": ("disentangle_epochs", "adversarial_weight", "weights"),
-    "align": ("align_frozen_epochs", "align_epochs", "alignment_weight"),
-    "refine": ("refine_epochs", "kcs_weight", "geo_weight"),
+    "align": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "alignment_weight"),
+    "refine": ("refine_epochs", "finetuning_rate", "kcs_weight", "geo_weight"),
 }
 _SHARED_PRESET = (
     "size", "view", "batch", "learning_rate", "decay", "beta", "max_rotation", "flip_probability", "precision",

@@ -7,7 +7,8 @@ joint 0, which in STB is the labelled palm centre. ``visible`` (N, 21) leaves jo
 
 import numpy as np
 
-from .skeleton import MIDDLE_MCP, WRIST
+from .geometry import palm_centre
+from .skeleton import WRIST
 
 #: Thresholds of the field's evaluation code, mm: 20 points from 0 to 50; its "20-50" AUC uses the last 12.
 HAND3D_THRESHOLDS = np.linspace(0.0, 50.0, 20)
@@ -16,7 +17,7 @@ HAND3D_THRESHOLDS = np.linspace(0.0, 50.0, 20)
 def root_of(pose, root="palm"):
     """Root joint of poses (..., 21, 3): "palm" (midpoint of wrist and middle MCP) or "wrist" -> (..., 3), mm."""
     if root == "palm":
-        return 0.5 * (pose[..., WRIST, :] + pose[..., MIDDLE_MCP, :])
+        return palm_centre(pose)
     if root == "wrist":
         return pose[..., WRIST, :]
     raise ValueError(f'root must be "palm" or "wrist", got {root!r}')
@@ -61,11 +62,12 @@ def mepe(predicted, target, visible=None, root="palm"):
 def pck(predicted, target, thresholds, visible=None, root="palm"):
     """Share of joints whose error is at most each threshold (mm), over joints and frames: (T,) in [0, 1].
 
-    Raises ValueError as ``joint_errors`` does, and for thresholds that are not a vector.
+    One threshold gives one number. Raises ValueError as ``joint_errors`` does, and for thresholds that are
+    neither a number nor a vector.
     """
     thresholds = np.asarray(thresholds, np.float64)
-    if thresholds.ndim != 1:
-        raise ValueError(f"thresholds must be a vector, got shape {thresholds.shape}")
+    if thresholds.ndim > 1:
+        raise ValueError(f"thresholds must be a number or a vector, got shape {thresholds.shape}")
     errors = joint_errors(predicted, target, root)
     errors = np.sort(errors[_mask(visible, errors.shape)])
     return np.searchsorted(errors, thresholds, side="right") / len(errors)

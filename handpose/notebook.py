@@ -20,7 +20,9 @@ _IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 
 
 def project_path(path):
-    """A notebook's path: a relative one is taken from the checkout's root, wherever the notebook runs."""
+    """A notebook's path: a relative one is taken from the checkout's root, wherever the notebook runs; "" is None."""
+    if not path:
+        return None
     root = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").exists() else Path.cwd()
     return root / path
 
@@ -28,15 +30,18 @@ def project_path(path):
 def check_parameters(namespace, *names):
     """Stop when a parameter was injected that the notebook does not have; papermill itself only warns.
 
-    ``namespace`` is the notebook's ``globals()`` just after the parameters. Raises ValueError that names
-    the right ones.
+    ``namespace`` is the notebook's ``globals()`` just after the parameters, the first time that they run in a
+    kernel: later the notebook's own names stand there too. Raises ValueError that names the right ones.
     """
+    if namespace.get("_parameters_checked"):
+        return
     given = {
         name
         for name, value in namespace.items()
         if not name.startswith("_") and name not in _IPYTHON and not inspect.ismodule(value) and not callable(value)
     }
     _refuse_unknown(sorted(given - set(names)), names)
+    namespace["_parameters_checked"] = True
 
 
 def _refuse_unknown(unknown, names):

@@ -11,6 +11,11 @@ import sys
 import uuid
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -25,6 +30,17 @@ def atomic_path(path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_one(folder):
+    """Let one process at a time make ``folder``; another one that wants it waits here, and then finds it made."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as file:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_json(path, value):

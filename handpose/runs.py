@@ -5,7 +5,6 @@ with ``networks.safetensors``, ``predictions.npz``, ``history.json`` and, writte
 name ends in the hash of all that made it, so a stage that several rows need is trained once.
 """
 
-import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from .records import (
     device_name,
     digest,
     environment,
+    only_one,
     peak_memory,
     read_json,
     source_digest,
@@ -34,7 +34,10 @@ from .train import make_fabric, predict, train
 
 DATASETS = ("synthetic", "rhd")
 #: Source that decides what a stage learns; a change in it makes a new identity, a new figure style does not.
-_TRAINING_CODE = ("losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py", "metrics.py")
+_TRAINING_CODE = (
+    "skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py", "metrics.py", "runs.py",
+)  # fmt: skip
+_FRAME_CODE = ("skeleton.py", "geometry.py", "data/frame.py", "data/rhd.py", "data/shards.py")
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,11 @@ class Data:
         return digest([self.training.fingerprint, self.evaluation.fingerprint])
 
 
-def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir="runs", progress=True):
+def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir="runs", progress=True, workers=None):
     """Frames and shards for ``preset``; written when they are not there yet, opened when they are.
 
     ``dataset`` "synthetic" renders its own frames where ``data_root`` is None; "rhd" needs the folder of
-    the download. Raises ValueError for another dataset, and what the readers raise.
+    the download. ``workers`` is a number of threads, by default one a core. Raises ValueError for another dataset, and what the readers raise.
     """
     settings = find_preset(preset)
     if dataset not in DATASETS:
@@ -64,21 +67,22 @@ def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir
         root = Path(data_root)
     elif dataset == "synthetic":
         name = f"synthetic-v{GENERATOR}-{settings.training}-{settings.evaluation}-{settings.frame_size}px"
-        root = write_synthetic(
-            output_dir / "data" / name, training=settings.training, evaluation=settings.evaluation, size=settings.frame_size
-        )
+        root = output_dir / "data" / name
+        with only_one(root):
+            write_synthetic(root, training=settings.training, evaluation=settings.evaluation, size=settings.frame_size, workers=workers)
     else:
         raise ValueError(f'dataset "{dataset}" needs data_root: the folder where you unpacked it')
     shards = []
     for split in ("training", "evaluation"):
         folder = _shard_folder(output_dir, root, dataset, settings, split)
-        shards.append(write_shards(RHD(root, split), folder, settings.size, progress=progress, view=settings.view))
+        with only_one(folder):
+            shards.append(write_shards(RHD(root, split), folder, settings.size, workers, progress, settings.view))
     return Data(root, *shards)
 
 
 def _shard_folder(output_dir, root, dataset, settings, split):
     place = root.name if root.is_relative_to(output_dir) else f"{dataset}-{digest(str(root.resolve()))[:8]}"
-    code = source_digest("data/shards.py", "geometry.py")[:8]
+    code = source_digest(*_FRAME_CODE)[:8]
     return output_dir / "shards" / f"{place}-{settings.size}px-{settings.view}-{code}-{split}"
 
 
@@ -123,17 +127,27 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     identity = digest([settings, parent and parent.card["identity"], data.fingerprint, source_digest(*_TRAINING_CODE)])
     owner = stage_owner(stage, row)
     folder = Path(output_dir) / "stages" / f"{owner}-{stage}-{preset}-seed{seed}-{identity}"
-    if not (folder / "run.json").exists():
-        _train_stage(folder, stage, owner, settings, parent, data, identity, (preset, dataset, seed, threads, device, progress))
+    with only_one(folder):
+        if not (folder / "run.json").exists():
+            run = (preset, dataset, seed, threads, device, progress)
+            _train_stage(folder, stage, owner, settings, parent, data, identity, run)
     return open_run(folder)
 
 
 def open_run(folder):
-    """Open a finished stage. Raises FileNotFoundError when the folder holds none."""
-    folder = Path(folder)
+    """Open a finished stage, or the last stage of a row: a folder with a run card, or the card itself.
+
+    Raises FileNotFoundError when there is none, or when the card's networks are not on this machine.
+    """
+    folder = Path(folder).parent if Path(folder).name == "run.json" else Path(folder)
     if not (folder / "run.json").exists():
         raise FileNotFoundError(f"{folder} holds no finished run (no run.json): train it first")
-    return Run(folder, read_json(folder / "run.json"))
+    card = read_json(folder / "run.json")
+    if "stages" in card:  # a row's card: runs/rows/NAME/run.json
+        folder = folder.parent.parent / "stages" / card["stages"][card["stage"]]["folder"]
+        if not (folder / "run.json").exists():
+            raise FileNotFoundError(f"the networks of this run are not on this machine ({folder} is missing): train it first")
+    return Run(folder, card)
 
 
 def _networks(row, stage, weights=None):
@@ -143,7 +157,7 @@ def _networks(row, stage, weights=None):
 def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
     preset_name, dataset, seed, threads, device, progress = run
     preset, row = find_preset(preset_name), find_row(owner)
-    began = time.time()
+    began, where = time.time(), environment()
     torch.manual_seed(seed)
     networks = _networks(row, stage, preset.weights if parent is None else None)
     if parent:
@@ -163,6 +177,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
         "dataset": dataset,
         "seed": seed,
         "metrics": measure(predicted, data.evaluation.target, data.evaluation.visible),
+        "mean_pose": measure(mean_pose(data), data.evaluation.target, data.evaluation.visible),
         "seconds": round(sum(record["seconds"] for record in history), 1),
         "wall_seconds": round(time.time() - began, 1),
         "peak_memory_mib": peak_memory(),
@@ -176,7 +191,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
         "scale_mm": round(float(data.training.scale.mean()), 2),
         "parameters": sum(weight.numel() for weight in networks.parameters()),
         "settings": settings,
-        **environment(),
+        **where,
     }
     if fabric.device.type == "cuda":
         card["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated(fabric.device) // 2**20
@@ -206,6 +221,22 @@ def run_row(row, **options):
     return run_stage(find_row(row).stages[-1], row, **options)
 
 
-def row_card(row, run):
-    """The run card of a row: its last stage's, under the row's own name."""
-    return run.card | {"row": row, "paper": dataclasses.asdict(find_row(row))["paper"]}
+def row_card(row, **options):
+    """The run card of a row whose stages are trained: its last stage's, with the cost of all of them.
+
+    ``options`` are those of ``run_stage``. The card adds ``paper``, the paper's MEPE on RHD, and ``stages``:
+    folder, identity, settings and seconds of each.
+    """
+    runs = [run_stage(stage, row, **options) for stage in find_row(row).stages]
+    cards = [run.card for run in runs]
+    return cards[-1] | {
+        "row": row,
+        "paper": find_row(row).paper,
+        "seconds": round(sum(card["seconds"] for card in cards), 1),
+        "wall_seconds": round(sum(card["wall_seconds"] for card in cards), 1),
+        "peak_memory_mib": max(card["peak_memory_mib"] for card in cards),
+        "stages": {
+            run.card["stage"]: {"folder": run.folder.name} | {key: run.card[key] for key in ("identity", "settings", "seconds")}
+            for run in runs
+        },
+    }

@@ -30,6 +30,7 @@ class Phase:
 
     name: str
     epochs: int
+    learning_rate: float
     learns: tuple
 
 
@@ -95,7 +96,7 @@ class Disentangle(Stage):
 
     def phases(self):
         learns = tuple(name for name, _ in self.networks.named_children())
-        return (Phase("disentangle", self.preset.disentangle_epochs, learns),)
+        return (Phase("disentangle", self.preset.disentangle_epochs, self.preset.learning_rate, learns),)
 
     def cost(self, latent, pose, step):
         net, beta = self.networks, self.preset.beta
@@ -125,10 +126,11 @@ class Align(Stage):
     """Stage 2: mappers and the shared decoder, first with frozen encoders, then everything (eqs. 5-7)."""
 
     def phases(self):
-        new = ("rgb_mapper", "pose_mapper", "rgb_decoder")
+        preset, new = self.preset, ("rgb_mapper", "pose_mapper", "rgb_decoder")
+        all_of_it = ("rgb_encoder", "pose_encoder", *new)
         return (
-            Phase("align, encoders frozen", self.preset.align_frozen_epochs, new),
-            Phase("align, all finetuned", self.preset.align_epochs, ("rgb_encoder", "pose_encoder", *new)),
+            Phase("align, encoders frozen", preset.align_frozen_epochs, preset.learning_rate, new),
+            Phase("align, all finetuned", preset.align_epochs, preset.finetuning_rate, all_of_it),
         )
 
     def cost(self, latent, pose, step):
@@ -147,7 +149,8 @@ class Refine(Stage):
     """Stage 3: MSE + q r_kcs KCS + q' r_geo GEO (eqs. 8-17); q alternates where a row has both losses."""
 
     def phases(self):
-        return (Phase("refine", self.preset.refine_epochs, ("rgb_encoder", "rgb_mapper", "rgb_decoder")),)
+        learns = ("rgb_encoder", "rgb_mapper", "rgb_decoder")
+        return (Phase("refine", self.preset.refine_epochs, self.preset.finetuning_rate, learns),)
 
     def cost(self, latent, pose, step):
         net = self.networks

@@ -25,16 +25,22 @@ def choose_precision(precision, device):
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16-mixed" if native else "32-true"
 
 
 def make_fabric(precision="32-true", device="auto"):
-    """Lightning Fabric on one device. Raises ValueError when the device asked for is not there."""
+    """Lightning Fabric on one device: "cpu", "cuda", or "auto", which is a GPU where there is one.
+
+    Raises ValueError for another device, and when the one asked for is not there.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f'device must be "auto", "cpu" or "cuda", got {device!r}')
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError('no GPU was found: use device="cpu", or a machine with one')
-    fabric = Fabric(accelerator=device, devices=1)
-    return Fabric(accelerator=device, devices=1, precision=choose_precision(precision, fabric.device))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Fabric(accelerator=device, devices=1, precision=choose_precision(precision, torch.device(device)))
 
 
 def train(stage, training, evaluation, folder, seed, fabric, progress=True):
@@ -59,7 +65,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True):
         for name, module in networks.named_children():
             module.requires_grad_(name in phase.learns)
         learning = [weight for weight in networks.parameters() if weight.requires_grad]
-        optimizer = fabric.setup_optimizers(torch.optim.Adam(learning, preset.learning_rate, fused=True))
+        optimizer = fabric.setup_optimizers(torch.optim.Adam(learning, phase.learning_rate, fused=True))
         if saved_optimizer and start[0] == number:
             _load_optimizer(optimizer, saved_optimizer)
         for epoch in range(phase.epochs):
@@ -78,7 +84,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True):
                 crops, pose = fabric.to_device((torch.from_numpy(training.crops[rows]), torch.from_numpy(training.pose[rows])))
                 if preset.decay:
                     done = (epoch * steps + step) / (phase.epochs * steps)
-                    optimizer.param_groups[0]["lr"] = preset.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+                    optimizer.param_groups[0]["lr"] = phase.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
                 terms = model(warp(crops, pose, preset.size, angle, flip), epoch * steps + step)
                 optimizer.zero_grad()
                 fabric.backward(sum(terms.values()))
@@ -122,6 +128,7 @@ def predict(networks, shards, size, fabric, batch=256):
 
 
 def _mean_error(networks, evaluation, preset, fabric):
+    """MEPE for the training curve, in the training's precision; a run card's figure is measured in float32."""
     with fabric.autocast():
         return round(mepe(predict(networks, evaluation, preset.size, fabric), evaluation.target), 3)
 

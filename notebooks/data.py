@@ -26,11 +26,12 @@ preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desk
 dataset: str = "synthetic"  # synthetic or rhd
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
 output_dir: str = "runs"  # relative to the checkout
+threads: int = 1  # processor threads of this notebook
 
 # %% tags=["hide-input"]
 from handpose.notebook import check_parameters
 
-check_parameters(globals(), "preset", "dataset", "data_root", "output_dir")
+check_parameters(globals(), "preset", "dataset", "data_root", "output_dir", "threads")
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -42,9 +43,7 @@ from handpose.data import RHD
 from handpose.notebook import project_path, show_pictures
 from handpose.runs import mean_pose, measure, prepare_data
 
-options = dict(preset=preset, dataset=dataset, data_root=data_root, output_dir=project_path(output_dir))
-
-data = prepare_data(**options)
+data = prepare_data(preset, dataset, project_path(data_root), project_path(output_dir), workers=threads)
 training, evaluation = RHD(data.root, "training"), RHD(data.root, "evaluation")
 print(f"preset {preset}, dataset {dataset}")
 print(f"{len(training)} training frames, {len(evaluation)} evaluation frames, {training[0].image.shape[1]} px wide")
@@ -55,18 +54,18 @@ print(f"{len(data.training)} and {len(data.evaluation)} hands usable, crops of {
 #
 # Training frames as the files hold them, and the same with their labels drawn on.
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Grid of training frames: hands with forearms before cluttered backgrounds"}} tags=["hide-input"]
 chosen = np.linspace(0, len(training) - 1, 24).astype(int)
 frames = [training[index] for index in chosen]
 show_pictures(figures.frame_grid([frame.image for frame in frames], columns=8))
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Twelve training frames with the 21 joints drawn on, one colour a finger"}} tags=["hide-input"]
 show_pictures(figures.frame_grid([frame.image for frame in frames[:12]], uv=[frame.uv for frame in frames[:12]]))
 
 # %% [markdown]
 # Each frame comes with RHD's part mask and depth map, which the method does not use.
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "One frame three times: colour, part mask, depth map"}} tags=["hide-input"]
 from handpose.data.frame import read_image
 from handpose.data.rhd import decode_depth
 
@@ -80,11 +79,11 @@ show_pictures(figures.frame_grid(pictures, titles=["colour", "mask: part ids", "
 # %% [markdown]
 # ## What the network sees
 #
-# A square around the joints, left hands mirrored to right ones; in training turned by up to 45 degrees and mirrored
+# A square around the joints, left hands mirrored to right ones; in training turned, and at most presets mirrored
 # top to bottom half of the time, all in one warp with the pose. The joints drawn here are the pose itself,
-# seen along the view axis.
+# seen along the view axis. Above: as in evaluation. Below: as in training.
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Six crops as the network sees them, above without and below with augmentation, joints drawn on"}} tags=["hide-input"]
 import torch
 
 from handpose.data.augment import draw_augmentation, warp
@@ -93,9 +92,10 @@ from handpose.experiments import find_preset
 settings = find_preset(preset)
 rows = np.arange(6)
 draws = torch.Generator().manual_seed(0)
+print(f"in training: turned by up to {settings.max_rotation:.0f} degrees, mirrored with probability {settings.flip_probability}")
 crops, pose = torch.from_numpy(np.array(data.training.crops[rows])), torch.from_numpy(data.training.pose[rows])
 pictures, joints = [], []
-for augmentation in [(None, None), draw_augmentation(6, draws)]:
+for augmentation in [(None, None), draw_augmentation(6, draws, settings.max_rotation, settings.flip_probability)]:
     batch = warp(crops, pose, settings.size, *augmentation)
     shown = batch.images.permute(0, 2, 3, 1).numpy()
     pictures += list((shown - shown.min()) / (shown.max() - shown.min()))
@@ -120,11 +120,13 @@ if all(path.exists() for path in factors.values()):
               f"{(table.hand == 'left').mean():.0%} left hands")
     shared = {name: len(set(factors["training"][name]) & set(factors["evaluation"][name])) for name in ("subject", "action")}
     print(f"shared by both: {shared['subject']} subjects, {shared['action']} actions")
-    display(factors["training"].head(5).T)
+    shown = ["subject", "person", "action", "phase", "hand", "roll", "kelvin", "exposure", "background", "melanin", "sleeve"]
+    display(factors["training"][shown].head(6).round(2))
+    print(f"{len(factors['training'].columns)} columns in all, the angle of every joint among them")
 else:
     print("this dataset comes without such a table")
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Histograms for training and evaluation: hand size in the picture, hand scale, distance from the camera"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(10, 2.8))
 for split, colour in (("training", "#0072B2"), ("evaluation", "#D55E00")):
     shards = getattr(data, split)

@@ -38,11 +38,11 @@ check_parameters(globals(), "preset", "dataset", "data_root", "row", "seed", "ou
 import matplotlib.pyplot as plt
 
 from handpose import figures
-from handpose.data import RHD
 from handpose.notebook import project_path, show_card
 from handpose.runs import prepare_data, run_stage
 
-options = dict(preset=preset, dataset=dataset, data_root=data_root, seed=seed, output_dir=project_path(output_dir), threads=threads, device=device)
+where = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir))
+options = dict(where, seed=seed, threads=threads, device=device)
 
 # %% [markdown]
 # ## Training
@@ -54,7 +54,7 @@ run = run_stage("disentangle", row, **options)
 print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}")
 print(f"MEPE {run.card['metrics']['mepe']:.1f} mm, AUC {run.card['metrics']['auc']:.3f} on the evaluation split")
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input"]
 figures.training_curves(run.history)
 plt.show()
 
@@ -62,14 +62,14 @@ plt.show()
 # Where the two kinds of pose latent lie: the first two principal axes of the true poses' latents, evaluation split.
 # The discriminator works to make the two clouds one.
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Scatter of pose latents from pose encoder and picture encoder on two principal axes"}} tags=["hide-input"]
 import numpy as np
 import torch
 
 from handpose.data.augment import warp
 from handpose.experiments import find_preset
 
-data = prepare_data(preset, dataset, data_root, project_path(output_dir))
+data = prepare_data(**where)
 networks = run.networks()
 rows = np.arange(min(512, len(data.evaluation)))
 batch = warp(torch.from_numpy(np.array(data.evaluation.crops[rows])), torch.from_numpy(data.evaluation.pose[rows]),

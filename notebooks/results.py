@@ -43,15 +43,16 @@ from handpose.data import RHD
 from handpose.experiments import ROWS
 from handpose.metrics import joint_errors
 from handpose.notebook import project_path, show, show_card, show_pictures
-from handpose.runs import mean_pose, prepare_data, run_row
+from handpose.runs import mean_pose, prepare_data, row_card, run_row
 from handpose.tables import ablation_table
 
-options = dict(preset=preset, dataset=dataset, data_root=data_root, seed=seed, output_dir=project_path(output_dir), threads=threads, device=device)
+where = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir))
+options = dict(where, seed=seed, threads=threads, device=device)
 
 # %%
 rows = ["baseline", "D3"]
 runs = {row: run_row(row, **options) for row in rows}
-data = prepare_data(preset, dataset, data_root, project_path(output_dir))
+data = prepare_data(**where)
 target, floor = data.evaluation.target, mean_pose(data)
 print(f"preset {preset}, dataset {dataset}, seed {seed}")
 print(f"{len(data.evaluation)} evaluation frames of unseen subjects and actions")
@@ -63,7 +64,7 @@ table
 # %% [markdown]
 # ## PCK
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "PCK curves of mean pose, baseline and proposed, 0 to 50 mm"}} tags=["hide-input"]
 curves = {"mean pose": floor, "baseline": runs["baseline"].predictions, "proposed (D3)": runs["D3"].predictions}
 figures.pck_curves(curves, target)
 plt.show()
@@ -84,7 +85,7 @@ poses = {"ground truth": target[shown], "baseline": runs["baseline"].predictions
 labels = [str(data.evaluation.frame[index]) for index in shown]
 show(figures.interactive_poses(poses, labels), "poses-results", "3D hands: ground truth, baseline and proposed side by side, six evaluation frames")
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Evaluation frames, each with ground truth, baseline and proposed drawn in 3D"}} tags=["hide-input"]
 evaluation = RHD(data.root, "evaluation")
 images = [evaluation[int(data.evaluation.frame[index])].image for index in shown]
 show_pictures(figures.poses_static(images, poses, {name: value[shown] for name, value in errors.items()}, width=9))
@@ -93,8 +94,8 @@ show_pictures(figures.poses_static(images, poses, {name: value[shown] for name, 
 # ## Where this comes from
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-for run in runs.values():
-    show_card(run.card)
+for row in rows:
+    show_card(row_card(row, **options))
 
 # %% tags=["remove-cell"]
 best, plain = (runs[row].card["metrics"] for row in ("D3", "baseline"))
@@ -103,6 +104,10 @@ for name, value in {
     "preset": preset, "dataset": dataset, "seed": seed, "frames": len(data.evaluation),
     "mepe_mean": f"{mean_mepe:.1f}", "mepe_baseline": f"{plain['mepe']:.1f}", "mepe_D3": f"{best['mepe']:.1f}",
     "auc_baseline": f"{plain['auc']:.3f}", "auc_D3": f"{best['auc']:.3f}",
+    "origin": (
+        "These are synthetic hands, rendered for this book, in RHD's file format: not RHD."
+        if dataset == "synthetic" else f"These are frames of the dataset {dataset}, read from disk."
+    ),
     "change": f"{100 * (best['mepe'] / plain['mepe'] - 1):+.1f} %", "change_paper": f"{100 * (ROWS['D3'].paper / ROWS['baseline'].paper - 1):+.1f} %",
 }.items():
     glue(name, value, display=False)

@@ -34,8 +34,6 @@ from handpose.notebook import check_parameters
 check_parameters(globals(), "preset", "dataset", "data_root", "row", "seed", "output_dir", "threads", "device")
 
 # %% tags=["hide-input"]
-import json
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -45,14 +43,15 @@ from handpose.experiments import find_row
 from handpose.metrics import joint_errors
 from handpose.notebook import project_path, show, show_card, show_pictures
 from handpose.records import write_json
-from handpose.runs import mean_pose, measure, prepare_data, row_card, run_row, run_stage
+from handpose.runs import mean_pose, prepare_data, row_card, run_row, run_stage
 
-options = dict(preset=preset, dataset=dataset, data_root=data_root, seed=seed, output_dir=project_path(output_dir), threads=threads, device=device)
+where = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir))
+options = dict(where, seed=seed, threads=threads, device=device)
 
 # %%
 parts = find_row(row)
 run = run_row(row, **options)
-card = row_card(row, run)
+card = row_card(row, **options)
 write_json(project_path(output_dir) / "rows" / f"{dataset}-{preset}-{row}-seed{seed}" / "run.json", card)
 print(f"row {row}, preset {preset}, dataset {dataset}, seed {seed}")
 print(f"parts: {parts.parts}")
@@ -62,7 +61,7 @@ print(f"the paper, on RHD: MEPE {parts.paper:.2f} mm")
 # %% [markdown]
 # ## Stage by stage
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs of all stages. Right: evaluation MEPE"}} tags=["hide-input"]
 for stage in parts.stages:
     one = run_stage(stage, row, **options)
     print(f"{stage:12s} MEPE {one.card['metrics']['mepe']:.1f} mm, AUC {one.card['metrics']['auc']:.3f}")
@@ -73,8 +72,8 @@ plt.show()
 # %% [markdown]
 # ## PCK
 
-# %% tags=["hide-input"]
-data = prepare_data(preset, dataset, data_root, project_path(output_dir))
+# %% mystnb={"image": {"alt": "PCK curves of this row and of the mean pose, 0 to 50 mm"}} tags=["hide-input"]
+data = prepare_data(**where)
 target, predicted = data.evaluation.target, run.predictions
 curves = {f"row {row}": predicted, "mean pose": mean_pose(data)}
 figures.pck_curves(curves, target)
@@ -99,7 +98,7 @@ labels = [f"{data.evaluation.frame[index]} ({errors[index]:.0f} mm)" for index i
 poses = {"ground truth": target[shown], f"row {row}": predicted[shown]}
 show(figures.interactive_poses(poses, labels), f"poses-row-{row}", f"3D hands: ground truth beside row {row}, {len(shown)} evaluation frames")
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Evaluation frames, each with ground truth and prediction drawn in 3D"}} tags=["hide-input"]
 images = [evaluation[int(data.evaluation.frame[index])].image for index in shown]
 show_pictures(figures.poses_static(images, poses, {f"row {row}": errors[shown]}, width=7))
 

@@ -76,8 +76,16 @@ def test_our_results_on_the_landing_page_are_those_of_the_recorded_run(built):
     cards = [book.read_json(path) for path in (ROOT / "book" / "runs").glob("*/run.json")]
     assert {card["row"] for card in cards} == {"baseline", "D3"}
     for card in cards:
+        assert card["metrics"]["mepe"] < 0.6 * card["mean_pose"]["mepe"]
         assert f"{card['metrics']['mepe']:.1f}" in text
         assert card["preset"] in text
+
+
+def test_an_unfinished_run_is_not_recorded(tmp_path):
+    before = sorted(path.name for path in (ROOT / "book" / "runs").iterdir())
+    with pytest.raises(FileNotFoundError, match="no page data"):
+        book.record(tmp_path)
+    assert sorted(path.name for path in (ROOT / "book" / "runs").iterdir()) == before
 
 
 def test_a_page_that_is_missing_is_said(tmp_path):

@@ -221,4 +221,5 @@ def test_unknown_protocol_root_and_empty_range_are_refused():
         with pytest.raises(ValueError, match="mm"):
             metrics.auc(target, target, low=50, high=20, protocol=protocol)
     with pytest.raises(ValueError, match="vector"):
-        metrics.pck(target, target, 20.0)
+        metrics.pck(target, target, [[20.0]])
+    assert metrics.pck(target, target, 20.0) == 1.0

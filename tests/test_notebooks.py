@@ -63,6 +63,9 @@ def test_a_mistyped_parameter_stops_papermill_itself(tmp_path):
 
 
 def test_check_parameters_ignores_what_is_not_a_parameter():
+    namespace = {"seed": 0}
+    check_parameters(namespace, "seed")
+    check_parameters(namespace | {"frames": 3}, "seed")  # run again, with the notebook's own names there
     check_parameters({"seed": 0, "In": [], "_": 1, "print": print, "sys": sys}, "seed")
     with pytest.raises(ValueError, match="unknown parameter 'rwo'"):
         check_parameters({"seed": 0, "rwo": "D3"}, "seed", "row")

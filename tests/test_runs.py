@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from handpose import runs
 from handpose.data import RHD
 from handpose.experiments import PRESETS
 from handpose.metrics import mepe
+from handpose.records import write_json
 from handpose.tables import ablation_table
 
 TINY = dataclasses.replace(PRESETS["smoke"], training=40, evaluation=12, batch=16, disentangle_epochs=1)
@@ -39,6 +41,7 @@ def test_a_row_leaves_a_run_card(whole, data):
     assert (card["row"], card["stage"], card["preset"], card["dataset"], card["seed"]) == ("D3", "refine", "tiny", "synthetic", 0)
     assert card["data_fingerprint"] == data.fingerprint
     assert card["metrics"]["mepe"] == mepe(whole.predictions, data.evaluation.target)
+    assert card["mean_pose"]["mepe"] == mepe(runs.mean_pose(data), data.evaluation.target)
     assert len(whole.history) == TINY.refine_epochs
 
 
@@ -61,6 +64,34 @@ def test_stages_hand_their_networks_on(whole, tiny):
 def test_a_finished_stage_is_not_trained_again(whole, tiny, monkeypatch):
     monkeypatch.setattr(runs, "train", lambda *_: pytest.fail("trained twice"))
     assert runs.run_row("D3", **tiny).card == whole.card
+
+
+def test_the_card_of_a_row_counts_all_its_stages(whole, tiny):
+    card = runs.row_card("D3", **tiny)
+    assert list(card["stages"]) == ["disentangle", "align", "refine"]
+    assert card["seconds"] == pytest.approx(sum(stage["seconds"] for stage in card["stages"].values()))
+    assert card["seconds"] > whole.card["seconds"] and card["metrics"] == whole.card["metrics"]
+
+
+def test_a_rows_card_opens_its_last_stage(whole, tiny):
+    path = tiny["output_dir"] / "rows" / "some" / "run.json"
+    write_json(path, runs.row_card("D3", **tiny))
+    for place in (path, path.parent, whole.folder):
+        assert np.array_equal(runs.open_run(place).predictions, whole.predictions)
+    alone = tiny["output_dir"].parent / "elsewhere" / "rows" / "some"
+    write_json(alone / "run.json", runs.row_card("D3", **tiny))
+    with pytest.raises(FileNotFoundError, match="not on this machine"):
+        handpose.load(alone)
+
+
+def test_two_processes_that_want_one_stage_train_it_once(tiny, tmp_path, monkeypatch):
+    trained, real = [], runs._train_stage
+    monkeypatch.setattr(runs, "_train_stage", lambda *arguments: (trained.append(1), real(*arguments)))
+    options = tiny | {"output_dir": tmp_path}
+    runs.prepare_data("tiny", output_dir=tmp_path, progress=False)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(runs.run_stage, "disentangle", "baseline", **options) for _ in range(2)]
+    assert both[0].result().card == both[1].result().card and trained == [1]
 
 
 def test_another_seed_is_another_run(tiny, whole, monkeypatch):

@@ -124,7 +124,8 @@ class RHD:
         for kind in ("color", "mask"):
             if not (self.folder / kind).is_dir():
                 raise FileNotFoundError(f"{self.folder / kind} is missing: unpack the dataset again")
-        known_bad = BAD_FRAMES[split] if len(self) == OFFICIAL_COUNTS[split] else ()
+        official = len(self) == OFFICIAL_COUNTS[split] and not (root / "synthetic.json").exists()
+        known_bad = BAD_FRAMES[split] if official else ()
         #: Frames left out of training and measuring, as the field does.
         self.skipped = tuple(known_bad)
 
