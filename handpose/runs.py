@@ -185,6 +185,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
         "identity": identity,
         "parent": parent and parent.card["identity"],
         "data_fingerprint": data.fingerprint,
+        "rendered": (data.root / "synthetic.json").exists(),  # whatever ``dataset`` it was read as
         "frames": {"training": len(data.training), "evaluation": len(data.evaluation)},
         "scale_mm": round(float(data.training.scale.mean()), 2),
         "parameters": sum(weight.numel() for weight in networks.parameters()),

@@ -141,6 +141,7 @@ def test_stb_goes_through_all_stages_and_is_measured_around_its_palm(stb, tiny, 
     data = runs.prepare_data("tiny", "stb", stb["data_root"], stb["output_dir"], progress=False)
     assert (len(data.training), len(data.evaluation)) == (20, 4)
     assert run.card["dataset"] == "stb" and run.card["root_joint"] == data.root_joint == "wrist"
+    assert run.card["rendered"] is whole.card["rendered"] is True  # synthetic hands, whatever they were read as
     assert run.card["identity"] != whole.card["identity"]
     target = data.evaluation.target
     assert run.card["metrics"]["mepe"] == mepe(run.predictions, target, root="wrist") != mepe(run.predictions, target)
