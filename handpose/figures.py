@@ -1,7 +1,7 @@
 """Figures from numbers: pictures with joints, curves, hands one can turn. Knows arrays, not models.
 
 Matplotlib functions return a Figure, the ones named ``interactive_`` a plotly Figure. Poses are (21, 3),
-mm, camera frame (x right, y down, z forward); they are drawn as the camera sees them.
+mm, camera frame (x right, y down, z forward); they are drawn as the camera sees them. ``root`` as in ``metrics``.
 """
 
 import matplotlib.pyplot as plt
@@ -64,13 +64,13 @@ def training_curves(history):
     return figure
 
 
-def pck_curves(predictions, target, low=20, high=50):
+def pck_curves(predictions, target, low=20, high=50, root="palm"):
     """PCK of several predictions {name: (N, 21, 3)} against ``target``, 0 to ``high`` mm, AUC in the legend."""
     thresholds = np.linspace(0, high, 101)
     figure, axes = plt.subplots(figsize=(6, 4))
     for (name, predicted), colour in zip(predictions.items(), LINE_COLOURS):
-        label = f"{name} (AUC {auc(predicted, target, low, high):.3f})"
-        axes.plot(thresholds, pck(predicted, target, thresholds), color=colour, label=label)
+        label = f"{name} (AUC {auc(predicted, target, low, high, root=root):.3f})"
+        axes.plot(thresholds, pck(predicted, target, thresholds, root=root), color=colour, label=label)
     axes.axvspan(low, high, color="grey", alpha=0.08, lw=0)
     axes.set(xlabel="error threshold (mm)", ylabel="PCK", xlim=(0, high), ylim=(0, 1))
     axes.grid(alpha=0.3)
@@ -79,14 +79,14 @@ def pck_curves(predictions, target, low=20, high=50):
     return figure
 
 
-def interactive_pck(predictions, target, low=20, high=50):
+def interactive_pck(predictions, target, low=20, high=50, root="palm"):
     """The same curves as ``pck_curves``, to hover over and to switch on and off."""
     thresholds = np.linspace(0, high, 101)
     figure = go.Figure()
     for (name, predicted), colour in zip(predictions.items(), LINE_COLOURS):
         figure.add_scatter(
-            x=thresholds.round(2), y=pck(predicted, target, thresholds).round(4), mode="lines", line_color=colour,
-            name=f"{name} (AUC {auc(predicted, target, low, high):.3f})",
+            x=thresholds.round(2), y=pck(predicted, target, thresholds, root=root).round(4), mode="lines", line_color=colour,
+            name=f"{name} (AUC {auc(predicted, target, low, high, root=root):.3f})",
             hovertemplate="%{y:.3f} within %{x:.1f} mm",
         )  # fmt: skip
     figure.add_vrect(x0=low, x1=high, fillcolor="grey", opacity=0.08, line_width=0)
@@ -98,7 +98,7 @@ def interactive_pck(predictions, target, low=20, high=50):
     return figure
 
 
-def poses_static(images, poses, errors=None, width=10):
+def poses_static(images, poses, errors=None, width=10, root="palm"):
     """Still view of hands in 3D: a row a frame, its picture first, then one 3D drawing a name.
 
     images: list of (H, W, 3); poses: {name: (N, 21, 3)}; errors: {name: (N,)} mm, for the titles.
@@ -111,7 +111,7 @@ def poses_static(images, poses, errors=None, width=10):
         axes.axis("off")
         for column, (name, pose) in enumerate(poses.items()):
             axes = figure.add_subplot(count, columns, row * columns + column + 2, projection="3d")
-            _draw_pose(axes, pose[row] - root_of(pose[row]))
+            _draw_pose(axes, pose[row] - root_of(pose[row], root))
             note = f"\n{errors[name][row]:.1f} mm" if errors and name in errors else ""
             axes.set_title(name + note, fontsize=8)
     figure.tight_layout(pad=0.4)
@@ -129,7 +129,7 @@ def _draw_pose(axes, pose, reach=110):
     axes.set(xticklabels=[], yticklabels=[], zticklabels=[])
 
 
-def interactive_poses(poses, labels, reach=110):
+def interactive_poses(poses, labels, reach=110, root="palm"):
     """Hands in 3D, side by side, with a slider over the frames.
 
     poses: {name: (N, 21, 3)} mm; labels: N texts for the slider. Each name has its own scene, drawn around
@@ -142,7 +142,7 @@ def interactive_poses(poses, labels, reach=110):
     for frame in range(count):
         for column, name in enumerate(names):
             pose = poses[name][frame]
-            pose = (pose - root_of(pose)).round(1)
+            pose = (pose - root_of(pose, root)).round(1)
             for finger, joints in _FINGER_JOINTS.items():
                 x, y, z = pose[joints].T
                 figure.add_scatter3d(

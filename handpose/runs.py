@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from . import metrics
-from .data import RHD, write_shards, write_synthetic
+from .data import RHD, STB, write_shards, write_synthetic
 from .data.synthetic.write import VERSION as GENERATOR
 from .experiments import find_preset, find_row, stage_owner, stage_settings
 from .geometry import restore_pose
@@ -32,12 +32,14 @@ from .records import (
 from .stages import STAGES, Networks
 from .train import make_fabric, predict, train
 
-DATASETS = ("synthetic", "rhd")
+#: Who reads which dataset; synthetic hands lie in RHD's layout.
+READERS = {"synthetic": RHD, "rhd": RHD, "stb": STB}
+DATASETS = tuple(READERS)
 #: Source that decides what a stage learns; a change in it makes a new identity, a new figure style does not.
 _TRAINING_CODE = (
     "skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py", "metrics.py", "runs.py",
 )  # fmt: skip
-_FRAME_CODE = ("skeleton.py", "geometry.py", "data/frame.py", "data/rhd.py", "data/shards.py")
+_FRAME_CODE = ("skeleton.py", "geometry.py", "data/frame.py", "data/rhd.py", "data/stb.py", "data/shards.py")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,16 @@ class Data:
     root: Path
     training: object
     evaluation: object
+    dataset: str = "synthetic"
+
+    def frames(self, split):
+        """The frames of "training" or "evaluation" as the files hold them."""
+        return READERS[self.dataset](self.root, split)
+
+    @property
+    def root_joint(self):
+        """What poses are centred on to measure them, a ``root`` of ``metrics``: "palm", or "wrist" for STB."""
+        return READERS[self.dataset].root_joint
 
     @property
     def fingerprint(self):
@@ -56,8 +68,9 @@ class Data:
 def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir="runs", progress=True, workers=None):
     """Frames and shards for ``preset``; written when they are not there yet, opened when they are.
 
-    ``dataset`` "synthetic" renders its own frames where ``data_root`` is None; "rhd" needs the folder of
-    the download. ``workers`` is a number of threads, by default one a core. Raises ValueError for another dataset, and what the readers raise.
+    ``dataset`` "synthetic" renders its own frames where ``data_root`` is None; "rhd" and "stb" (its SK camera)
+    need the folder of the download. ``workers`` is a number of threads, by default one a core. Raises
+    ValueError for another dataset, and what the readers raise.
     """
     settings = find_preset(preset)
     if dataset not in DATASETS:
@@ -75,9 +88,10 @@ def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir
     shards = []
     for split in ("training", "evaluation"):
         folder = _shard_folder(output_dir, root, dataset, settings, split)
+        frames = READERS[dataset](root, split)
         with only_one(folder):
-            shards.append(write_shards(RHD(root, split), folder, settings.size, workers, progress, settings.view))
-    return Data(root, *shards)
+            shards.append(write_shards(frames, folder, settings.size, workers, progress, settings.view))
+    return Data(root, *shards, dataset)
 
 
 def _shard_folder(output_dir, root, dataset, settings, split):
@@ -163,7 +177,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
     if parent:
         networks.load_state_dict(parent.networks().state_dict(), strict=False)  # the mappers are new in stage 2
     fabric = make_fabric(preset.precision, device)
-    history = train(STAGES[stage](networks, row, preset), data.training, data.evaluation, folder, seed, fabric, progress)
+    history = train(STAGES[stage](networks, row, preset), data.training, data.evaluation, folder, seed, fabric, progress, data.root_joint)
     predicted = predict(networks, data.evaluation, preset.size, fabric)
     write_json(folder / "history.json", history)
     with atomic_path(folder / "predictions.npz") as temporary:
@@ -176,8 +190,9 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
         "preset": preset_name,
         "dataset": dataset,
         "seed": seed,
-        "metrics": measure(predicted, data.evaluation.target, data.evaluation.visible),
-        "mean_pose": measure(mean_pose(data), data.evaluation.target, data.evaluation.visible),
+        "metrics": measure(predicted, data.evaluation.target, data.evaluation.visible, data.root_joint),
+        "mean_pose": measure(mean_pose(data), data.evaluation.target, data.evaluation.visible, data.root_joint),
+        "root_joint": data.root_joint,
         "seconds": round(sum(record["seconds"] for record in history), 1),
         "wall_seconds": round(time.time() - began, 1),
         "peak_memory_mib": peak_memory(),
@@ -187,6 +202,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
         "identity": identity,
         "parent": parent and parent.card["identity"],
         "data_fingerprint": data.fingerprint,
+        "rendered": (data.root / "synthetic.json").exists(),  # whatever ``dataset`` it was read as
         "frames": {"training": len(data.training), "evaluation": len(data.evaluation)},
         "scale_mm": round(float(data.training.scale.mean()), 2),
         "parameters": sum(weight.numel() for weight in networks.parameters()),
@@ -199,13 +215,16 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
     (folder / "last.safetensors").unlink(missing_ok=True)
 
 
-def measure(predicted, target, visible):
-    """MEPE and AUC of one set of predictions, (N, 21, 3) mm: the paper's protocol and the field's variants."""
+def measure(predicted, target, visible, root="palm"):
+    """MEPE and AUC of one set of predictions, (N, 21, 3) mm: the paper's protocol and the field's variants.
+
+    ``root`` as in ``metrics``: ``Data.root_joint`` of the data that was predicted.
+    """
     return {
-        "mepe": metrics.mepe(predicted, target),
-        "auc": metrics.auc(predicted, target),
-        "auc_hand3d": metrics.auc(predicted, target, protocol="hand3d"),
-        "mepe_visible": metrics.mepe(predicted, target, visible),
+        "mepe": metrics.mepe(predicted, target, root=root),
+        "auc": metrics.auc(predicted, target, root=root),
+        "auc_hand3d": metrics.auc(predicted, target, protocol="hand3d", root=root),
+        "mepe_visible": metrics.mepe(predicted, target, visible, root=root),
     }
 
 

@@ -14,7 +14,7 @@ def ablation_table(runs, data):
     """
     card = next(iter(runs.values())).card
     ours = f"{card['dataset']}, {card['preset']}"
-    floor = measure(mean_pose(data), data.evaluation.target, data.evaluation.visible)
+    floor = measure(mean_pose(data), data.evaluation.target, data.evaluation.visible, data.root_joint)
     lines = [_line("mean pose", None, floor, ours, None, None)]
     for name, run in runs.items():
         row = find_row(name)

@@ -43,8 +43,8 @@ def make_fabric(precision="32-true", device="auto"):
     return Fabric(accelerator=device, devices=1, precision=choose_precision(precision, torch.device(device)))
 
 
-def train(stage, training, evaluation, folder, seed, fabric, progress=True):
-    """Train ``stage`` on ``training`` shards; returns the history, one dict an epoch.
+def train(stage, training, evaluation, folder, seed, fabric, progress=True, root="palm"):
+    """Train ``stage`` on ``training`` shards; returns the history, one dict an epoch. ``root`` is the metrics'.
 
     Writes ``folder/last.safetensors`` after every epoch and goes on from it when called again: an
     interrupted run ends as an undisturbed one. Every epoch draws its order, augmentation and latent
@@ -100,7 +100,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True):
                     f"epoch is in {folder}: lower the learning rate, or use precision 32-true"
                 )
             seconds = time.perf_counter() - began
-            error = _mean_error(networks, evaluation, preset, fabric)
+            error = _mean_error(networks, evaluation, preset, fabric, root)
             history.append({"phase": phase.name, "epoch": epoch, "steps": steps, "seconds": round(seconds, 2),
                             "images_per_second": round(steps * batch / seconds, 1), "mepe": error} | losses)  # fmt: skip
             _save(folder / "last.safetensors", networks, optimizer, (number, epoch + 1), history)
@@ -127,10 +127,10 @@ def predict(networks, shards, size, fabric, batch=256):
     return restore_pose(np.concatenate(poses), shards.rotation, shards.left, shards.root, shards.scale).astype(np.float32)
 
 
-def _mean_error(networks, evaluation, preset, fabric):
+def _mean_error(networks, evaluation, preset, fabric, root):
     """MEPE for the training curve, in the training's precision; a run card's figure is measured in float32."""
     with fabric.autocast():
-        return round(mepe(predict(networks, evaluation, preset.size, fabric), evaluation.target), 3)
+        return round(mepe(predict(networks, evaluation, preset.size, fabric), evaluation.target, root=root), 3)
 
 
 def _save(path, networks, optimizer, progress, history):

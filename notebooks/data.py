@@ -23,7 +23,7 @@
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
-dataset: str = "synthetic"  # synthetic or rhd
+dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
 output_dir: str = "runs"  # relative to the checkout
 threads: int = 1  # processor threads of this notebook
@@ -39,12 +39,11 @@ import numpy as np
 import pandas as pd
 
 from handpose import figures, geometry
-from handpose.data import RHD
 from handpose.notebook import project_path, show_pictures
 from handpose.runs import mean_pose, measure, prepare_data
 
 data = prepare_data(preset, dataset, project_path(data_root), project_path(output_dir), workers=threads)
-training, evaluation = RHD(data.root, "training"), RHD(data.root, "evaluation")
+training, evaluation = data.frames("training"), data.frames("evaluation")
 print(f"preset {preset}, dataset {dataset}")
 print(f"{len(training)} training frames, {len(evaluation)} evaluation frames, {training[0].image.shape[1]} px wide")
 print(f"{len(data.training)} and {len(data.evaluation)} hands usable, crops of {data.training.crops.shape[1]} px")
@@ -63,18 +62,24 @@ show_pictures(figures.frame_grid([frame.image for frame in frames], columns=8))
 show_pictures(figures.frame_grid([frame.image for frame in frames[:12]], uv=[frame.uv for frame in frames[:12]]))
 
 # %% [markdown]
-# Each frame comes with RHD's part mask and depth map, which the method does not use.
+# RHD's frames come with a part mask and a depth map, STB's with a depth map of their own camera; the method uses neither.
 
-# %% mystnb={"image": {"alt": "One frame three times: colour, part mask, depth map"}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "One frame in colour, as part mask and as depth map"}} tags=["hide-input"]
+from handpose.data import rhd, stb
 from handpose.data.frame import read_image
-from handpose.data.rhd import decode_depth
 
-name = f"{chosen[0]:05d}.png"
-mask = read_image(training.folder / "mask" / name, "L")
-depth = decode_depth(read_image(training.folder / "depth" / name, "RGB"))
-near = depth < 4900
-pictures = [frames[0].image, mask, np.where(near, depth, depth[near].max() * 1.1)]
-show_pictures(figures.frame_grid(pictures, titles=["colour", "mask: part ids", "depth (mm)"], columns=3, width=8))
+pictures = {"colour": frames[0].image}
+if dataset == "stb":
+    path = training.paths[chosen[0]]
+    depth = stb.decode_depth(read_image(path.with_name(path.name.replace("color", "depth")), "RGB"))
+    near = depth > 0  # 0: no reading
+else:
+    name = f"{chosen[0]:05d}.png"
+    pictures["mask: part ids"] = read_image(training.folder / "mask" / name, "L")
+    depth = rhd.decode_depth(read_image(training.folder / "depth" / name, "RGB"))
+    near = depth < 4900
+pictures["depth (mm)"] = np.where(near, depth, depth[near].max() * 1.1)
+show_pictures(figures.frame_grid(list(pictures.values()), titles=list(pictures), columns=len(pictures), width=8))
 
 # %% [markdown]
 # ## What the network sees
@@ -135,7 +140,8 @@ for split, colour in (("training", "#0072B2"), ("evaluation", "#D55E00")):
     _, side = geometry.crop_box(geometry.project(shards.target, K), 1.0)
     style = dict(bins=30, density=True, histtype="step", color=colour, label=split)
     axes[0].hist(side, **style)
-    axes[1].hist(shards.scale, **style)
+    one_hand = np.ptp(shards.scale) < 0.1  # STB: one person
+    axes[1].hist(shards.scale, range=shards.scale[0] + np.array([-1, 1]) if one_hand else None, **style)
     axes[2].hist(shards.root[:, 2], **style)
 for ax, label in zip(axes, ("hand in the picture (px)", "scale: middle MCP to PIP (mm)", "distance of the root (mm)")):
     ax.set(xlabel=label, yticks=[])
@@ -150,5 +156,5 @@ plt.show()
 # every other method:
 
 # %%
-floor = measure(mean_pose(data), data.evaluation.target, data.evaluation.visible)
+floor = measure(mean_pose(data), data.evaluation.target, data.evaluation.visible, data.root_joint)
 print(f"mean pose: MEPE {floor['mepe']:.1f} mm, AUC {floor['auc']:.3f}")

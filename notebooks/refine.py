@@ -21,7 +21,7 @@
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
-dataset: str = "synthetic"  # synthetic or rhd
+dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
 row: str = "D3"  # a row of Table 1
 seed: int = 0

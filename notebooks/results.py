@@ -21,7 +21,7 @@
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
-dataset: str = "synthetic"  # synthetic or rhd
+dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
 seed: int = 0
 output_dir: str = "runs"  # relative to the checkout
@@ -39,7 +39,6 @@ import numpy as np
 from myst_nb import glue
 
 from handpose import figures
-from handpose.data import RHD
 from handpose.experiments import ROWS
 from handpose.metrics import joint_errors
 from handpose.notebook import project_path, show, show_card, show_pictures
@@ -55,7 +54,8 @@ runs = {row: run_row(row, **options) for row in rows}
 data = prepare_data(**where)
 target, floor = data.evaluation.target, mean_pose(data)
 print(f"preset {preset}, dataset {dataset}, seed {seed}")
-print(f"{len(data.evaluation)} evaluation frames of unseen subjects and actions")
+unseen = "an unseen background" if dataset == "stb" else "unseen subjects and actions"
+print(f"{len(data.evaluation)} evaluation frames of {unseen}")
 
 # %% tags=["hide-input"]
 table = ablation_table(runs, data)
@@ -66,11 +66,11 @@ table
 
 # %% mystnb={"image": {"alt": "PCK curves of mean pose, baseline and proposed, 0 to 50 mm"}} tags=["hide-input"]
 curves = {"mean pose": floor, "baseline": runs["baseline"].predictions, "proposed (D3)": runs["D3"].predictions}
-figures.pck_curves(curves, target)
+figures.pck_curves(curves, target, root=data.root_joint)
 plt.show()
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-show(figures.interactive_pck(curves, target), "pck-results", "PCK of mean pose, baseline and proposed against the error threshold, 0 to 50 mm")
+show(figures.interactive_pck(curves, target, root=data.root_joint), "pck-results", "PCK of mean pose, baseline and proposed against the error threshold, 0 to 50 mm")
 
 # %% [markdown]
 # ## Hands one can turn
@@ -78,17 +78,17 @@ show(figures.interactive_pck(curves, target), "pck-results", "PCK of mean pose, 
 # Ground truth, baseline and proposed on evaluation frames spread over the range of errors (the paper's figure 4).
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-errors = {name: joint_errors(runs[row].predictions, target).mean(1) for name, row in (("baseline", "baseline"), ("proposed", "D3"))}
+errors = {name: joint_errors(runs[row].predictions, target, data.root_joint).mean(1) for name, row in (("baseline", "baseline"), ("proposed", "D3"))}
 order = np.argsort(errors["baseline"] + errors["proposed"])
 shown = order[np.linspace(0.02 * len(order), 0.95 * len(order) - 1, 6).astype(int)]
 poses = {"ground truth": target[shown], "baseline": runs["baseline"].predictions[shown], "proposed": runs["D3"].predictions[shown]}
 labels = [str(data.evaluation.frame[index]) for index in shown]
-show(figures.interactive_poses(poses, labels), "poses-results", "3D hands: ground truth, baseline and proposed side by side, six evaluation frames")
+show(figures.interactive_poses(poses, labels, root=data.root_joint), "poses-results", "3D hands: ground truth, baseline and proposed side by side, six evaluation frames")
 
 # %% mystnb={"image": {"alt": "Evaluation frames, each with ground truth, baseline and proposed drawn in 3D"}} tags=["hide-input"]
-evaluation = RHD(data.root, "evaluation")
+evaluation = data.frames("evaluation")
 images = [evaluation[int(data.evaluation.frame[index])].image for index in shown]
-show_pictures(figures.poses_static(images, poses, {name: value[shown] for name, value in errors.items()}, width=9))
+show_pictures(figures.poses_static(images, poses, {name: value[shown] for name, value in errors.items()}, width=9, root=data.root_joint))
 
 # %% [markdown]
 # ## Where this comes from
@@ -99,7 +99,7 @@ for row in rows:
 
 # %% tags=["remove-cell"]
 best, plain = (runs[row].card["metrics"] for row in ("D3", "baseline"))
-mean_mepe = joint_errors(floor, target).mean()
+mean_mepe = joint_errors(floor, target, data.root_joint).mean()
 for name, value in {
     "preset": preset, "dataset": dataset, "seed": seed, "frames": len(data.evaluation),
     "mepe_mean": f"{mean_mepe:.1f}", "mepe_baseline": f"{plain['mepe']:.1f}", "mepe_D3": f"{best['mepe']:.1f}",

@@ -20,7 +20,7 @@
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
-dataset: str = "synthetic"  # synthetic or rhd
+dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
 row: str = "D3"  # a row of Table 1
 seed: int = 0
@@ -38,7 +38,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from handpose import figures
-from handpose.data import RHD
 from handpose.experiments import find_row
 from handpose.metrics import joint_errors
 from handpose.notebook import project_path, show, show_card, show_pictures
@@ -76,11 +75,11 @@ plt.show()
 data = prepare_data(**where)
 target, predicted = data.evaluation.target, run.predictions
 curves = {f"row {row}": predicted, "mean pose": mean_pose(data)}
-figures.pck_curves(curves, target)
+figures.pck_curves(curves, target, root=data.root_joint)
 plt.show()
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-show(figures.interactive_pck(curves, target), f"pck-row-{row}",
+show(figures.interactive_pck(curves, target, root=data.root_joint), f"pck-row-{row}",
      f"PCK of row {row} and of the mean pose against the error threshold, 0 to 50 mm")
 
 # %% [markdown]
@@ -90,17 +89,17 @@ show(figures.interactive_pck(curves, target), f"pck-row-{row}",
 # the slider. Below, the same as a still picture.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-errors = joint_errors(predicted, target).mean(1)
+errors = joint_errors(predicted, target, data.root_joint).mean(1)
 order = np.argsort(errors)
 shown = order[np.linspace(0, len(order) - 1, 7).astype(int)[[0, 2, 3, 4, 6]]]
-evaluation = RHD(data.root, "evaluation")
+evaluation = data.frames("evaluation")
 labels = [f"{data.evaluation.frame[index]} ({errors[index]:.0f} mm)" for index in shown]
 poses = {"ground truth": target[shown], f"row {row}": predicted[shown]}
-show(figures.interactive_poses(poses, labels), f"poses-row-{row}", f"3D hands: ground truth beside row {row}, {len(shown)} evaluation frames")
+show(figures.interactive_poses(poses, labels, root=data.root_joint), f"poses-row-{row}", f"3D hands: ground truth beside row {row}, {len(shown)} evaluation frames")
 
 # %% mystnb={"image": {"alt": "Evaluation frames, each with ground truth and prediction drawn in 3D"}} tags=["hide-input"]
 images = [evaluation[int(data.evaluation.frame[index])].image for index in shown]
-show_pictures(figures.poses_static(images, poses, {f"row {row}": errors[shown]}, width=7))
+show_pictures(figures.poses_static(images, poses, {f"row {row}": errors[shown]}, width=7, root=data.root_joint))
 
 # %% [markdown]
 # ## Where this comes from

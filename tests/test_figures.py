@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from handpose import figures
+from handpose.metrics import auc
 from handpose.notebook import show, show_card
 from handpose.skeleton import BONES
 
@@ -65,3 +66,16 @@ def test_shown_figures_ask_nothing_of_the_network_and_escape_text(capsys, monkey
                 platform="x", seconds=1, peak_memory_mib=1, versions={}, metrics={"mepe": 1})  # fmt: skip
     show_card(card)
     assert "<script>" not in shown[1].data and "&lt;script&gt;" in shown[1].data
+
+
+def test_curves_and_poses_are_centred_on_the_root_asked_for():
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=(3, 21, 3)) * 30 + [0, 0, 600]
+    predicted = target + rng.normal(size=target.shape) * 10
+    for root in ("palm", "wrist"):
+        label = f"x (AUC {auc(predicted, target, root=root):.3f})"
+        assert figures.interactive_pck({"x": predicted}, target, root=root).data[0].name == label
+        figure = figures.pck_curves({"x": predicted}, target, root=root)
+        assert figure.axes[0].get_legend().get_texts()[0].get_text() == label
+    wrist = figures.interactive_poses({"x": target[:1]}, ["0"], root="wrist").data[0]
+    assert (wrist.x[0], wrist.y[0], wrist.z[0]) == (0, 0, 0)

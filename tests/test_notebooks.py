@@ -1,6 +1,8 @@
 """The notebooks as files; that their outputs hold is nbval's to say (`make test`)."""
 
 import inspect
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +88,24 @@ def test_clean_takes_out_times_and_standard_error():
     notebook = clean(nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"start_time": "now"}}))
     assert "papermill" not in notebook.metadata and notebook.cells[0].metadata == {"tags": ["a"]}
     assert [output.name for output in notebook.cells[0].outputs] == ["stdout"]
+
+
+def plan(*options):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "notebooks" / "Snakefile", "--dry-run", "--nolock",
+               "--forceall", "--printshellcmds", "--quiet", "host", *options]  # fmt: skip
+    result = subprocess.run(command, cwd=ROOT / "tests", capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return re.sub(r"\s+", " ", result.stdout + result.stderr)
+
+
+def test_jobs_share_the_cores_and_get_their_parameters():
+    text = plan("--cores", "4", "--config", "preset=smoke", "data_root=my data", "dataset=rhd", "seed=3")
+    data = shlex.quote(str(ROOT / "tests" / "my data"))  # relative to where it was typed
+    assert "OMP_NUM_THREADS=4 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/data.ipynb" in text
+    for name in ("disentangle", "row"):
+        assert f"OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/{name}.ipynb" in text
+    assert f"-p preset smoke -p dataset rhd -p data_root {data} -p output_dir runs -p threads 2 -p seed 3 -p row D3" in text
+
+
+def test_an_empty_data_root_stays_empty():
+    assert "-p data_root '' -p" in plan("--cores", "1", "--config", "data_root=")

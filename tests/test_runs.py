@@ -7,7 +7,7 @@ import pytest
 
 import handpose
 from handpose import runs
-from handpose.data import RHD
+from handpose.data import RHD, write_synthetic
 from handpose.experiments import PRESETS
 from handpose.metrics import mepe
 from handpose.records import write_json
@@ -158,3 +158,30 @@ def test_the_mean_pose_is_one_pose_in_the_networks_frame(data):
 def test_unknown_options_are_refused(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         runs.run_row("D3", output_dir=tmp_path, **{"preset": "smoke", **options})
+
+
+@pytest.fixture(scope="module")
+def stb(tiny, tmp_path_factory):
+    """Options of the same run on STB's layout."""
+    root = write_synthetic(tmp_path_factory.mktemp("stb") / "hands", "stb", training=20, evaluation=4, workers=1)
+    return tiny | dict(dataset="stb", data_root=root)
+
+
+def test_stb_goes_through_all_stages_and_is_measured_around_its_palm(stb, tiny, whole):
+    run = runs.run_row("D3", **stb)
+    data = runs.prepare_data("tiny", "stb", stb["data_root"], stb["output_dir"], progress=False)
+    assert (len(data.training), len(data.evaluation)) == (20, 4)
+    assert run.card["dataset"] == "stb" and run.card["root_joint"] == data.root_joint == "wrist"
+    assert run.card["rendered"] is whole.card["rendered"] is True  # synthetic hands, whatever they were read as
+    assert run.card["identity"] != whole.card["identity"]
+    target = data.evaluation.target
+    assert run.card["metrics"]["mepe"] == mepe(run.predictions, target, root="wrist") != mepe(run.predictions, target)
+    np.testing.assert_array_equal(data.frames("evaluation").xyz, target)
+    table = ablation_table({"D3": run}, data)
+    floor = mepe(runs.mean_pose(data), target, root="wrist")
+    assert table.iloc[0]["stb, tiny", "MEPE (mm)"] == f"{floor:.1f}"
+
+
+def test_stb_needs_its_folder(tmp_path):
+    with pytest.raises(ValueError, match='"stb" needs data_root'):
+        runs.prepare_data("smoke", "stb", output_dir=tmp_path)

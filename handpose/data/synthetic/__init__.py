@@ -1,4 +1,4 @@
-"""Synthetic hands, drawn at random and written in RHD's own layout."""
+"""Synthetic hands, drawn at random and written in RHD's or STB's own layout."""
 
 from handpose.data.synthetic import kernels  # first: drops stale compiled kernels before Numba looks for them
 

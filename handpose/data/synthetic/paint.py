@@ -17,13 +17,14 @@ WRIST_LINE = -12.0  # mm on the reference hand: where the forearm begins in the 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def paint(shapes, kinds, focal, centre, size, rotation, offset, person, light, colour, sky, ground, up, layer,
+def paint(shapes, kinds, fx, fy, u0, v0, width, height, rotation, offset, person, light, colour, sky, ground, up, layer,
            depth, parts):
-    """Trace the hand: radiance ``layer`` (S, S, 3), ``depth`` (S, S) mm, ``parts`` (S, S), S = size * SUB."""
-    samples = size * SUB
-    scale, shift = focal * SUB, centre * SUB - 0.5
+    """Trace the hand: radiance ``layer`` (H, W, 3), ``depth`` (H, W) mm, ``parts`` (H, W), SUB samples a pixel."""
+    rows, columns = height * SUB, width * SUB
+    scale_x, shift_x = fx * SUB, u0 * SUB - 0.5
+    scale_y, shift_y = fy * SUB, v0 * SUB - 0.5
     screen = np.empty((len(shapes), 9))
-    trace.project_shapes(shapes, scale, shift, screen)
+    trace.project_shapes(shapes, scale_x, scale_y, shift_x, shift_y, screen)
     chosen, near = np.empty(len(shapes), np.int32), np.empty(len(shapes), np.int32)
     lanes = np.empty((22, LANES), np.float32)
     dx, dy, dz, px, py, pz = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
@@ -35,8 +36,8 @@ def paint(shapes, kinds, focal, centre, size, rotation, offset, person, light, c
     colours = np.empty((LANES, 3))
     point, normal, view, local, albedo = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     half = 0.5 * TILE * math.sqrt(2.0)
-    for top in range(0, samples, TILE):
-        for left in range(0, samples, TILE):
+    for top in range(0, rows, TILE):
+        for left in range(0, columns, TILE):
             u, v = left + 0.5 * TILE - 0.5, top + 0.5 * TILE - 0.5
             count = trace.choose_in_tile(screen, u, v, half, chosen)
             if count == 0:
@@ -46,25 +47,25 @@ def paint(shapes, kinds, focal, centre, size, rotation, offset, person, light, c
                 start, stop = min(start, screen[chosen[c], 7]), max(stop, screen[chosen[c], 8])
             start = max(start, 20.0)
             for j in range(LANES):
-                x = (left + j % TILE - shift) / scale
-                y = (top + j // TILE - shift) / scale
+                x = (left + j % TILE - shift_x) / scale_x
+                y = (top + j // TILE - shift_y) / scale_y
                 norm = 1.0 / math.sqrt(1.0 + x * x + y * y)
                 dx[j], dy[j], dz[j] = x * norm, y * norm, norm
             trace.march(shapes, kinds, chosen, count, dx, dy, dz, LANES, np.float32(start), np.float32(stop),
-                        np.float32(max(0.2, 0.3 * start / focal)), t, gap, px, py, pz, palm, chain)
+                        np.float32(max(0.2, 0.3 * start / fx)), t, gap, px, py, pz, palm, chain)
             n = 0
             mx = my = mz = 0.0
             for j in range(LANES):
                 owner[j] = -1
                 row, column = top + j // TILE, left + j % TILE
-                if gap[j] > 0.5 or t[j] >= stop + trace.OVERMOST or column >= samples or row >= samples:
+                if gap[j] > 0.5 or t[j] >= stop + trace.OVERMOST or column >= columns or row >= rows:
                     continue
                 # Samples of one pixel on the same piece of skin share one colour.
                 row, column = row // SUB, column // SUB
                 for other in range(n - 1, -1, -1):
                     k = place[other]
                     same = (top + k // TILE) // SUB == row and (left + k % TILE) // SUB == column
-                    if same and abs(t[k] - t[j]) < 1.5 * t[j] / focal:
+                    if same and abs(t[k] - t[j]) < 1.5 * t[j] / fx:
                         owner[j] = other
                         break
                 if owner[j] < 0:

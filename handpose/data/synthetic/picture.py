@@ -1,5 +1,6 @@
 """From one frame's factors to its picture, mask and depth."""
 
+import functools
 import math
 
 import numpy as np
@@ -63,12 +64,12 @@ def _noise_bits(state):
 def _develop(layer, depth_samples, part_samples, scene, gain, shot, read, seed, curve, first_part, picture,
              mask, depth):
     """Average the samples over the background ``scene``, add the sensor's noise and encode."""
-    size = mask.shape[0]
+    rows, columns = mask.shape
     state = np.uint64(seed) * np.uint64(2654435761) + np.uint64(88172645463325252)
     steps = len(curve) - 1
     share = 1.0 / (SUB * SUB)
-    for row in range(size):
-        for column in range(size):
+    for row in range(rows):
+        for column in range(columns):
             hits = 0
             closest, part = 1e9, 0
             red = green = blue = 0.0
@@ -110,29 +111,49 @@ def _curve():
 _CURVE = _curve()
 
 
+#: Columns of the background beyond the picture's on either side, for cameras that stand side by side.
+ASIDE = 64
+
+
+@functools.lru_cache(4)
+def _wide_background(kind, seed, side):
+    return background.paint(kind, seed, side)
+
+
+def _background(frame):
+    """What is behind the hand, linear light (H, W, 3): its own for a square picture, else cut from a wide one."""
+    if frame.lens is None:
+        return background.paint(frame.background_kind, frame.background_seed, frame.size)
+    height, width = frame.shape()
+    side = max(height, width) + 2 * ASIDE
+    wide = _wide_background(frame.background_kind, frame.background_seed, side)
+    left, top = (side - width) // 2 - frame.lens.shift[0], (side - height) // 2 - frame.lens.shift[1]
+    return np.ascontiguousarray(wide[top : top + height, left : left + width])
+
+
 def render(frame):
     """Colour uint8 (H, W, 3), RHD mask uint8 (H, W) and depth float32 (H, W) in mm of a frame.
 
     Depth is along the camera's axis, and infinite where only the background is seen.
     """
-    size, subject = frame.size, PEOPLE[frame.subject]
+    (height, width), subject = frame.shape(), PEOPLE[frame.subject]
+    fx, fy, u0, v0 = frame.camera()[[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
     joints, frames = frame.local_joints()
     rotation, offset = frame.rotation(), np.asarray(frame.position)
     wrist, elbow = np.asarray(frame.wrist), np.asarray(frame.elbow)
     shapes, kinds = hand_surface(subject, joints, frames, wrist, elbow, frame.sleeve, rotation, offset)
-    samples = size * SUB
-    layer = np.empty((samples, samples, 3), np.float32)
-    depth_samples = np.zeros((samples, samples), np.float32)
-    part_samples = np.zeros((samples, samples), np.uint8)
+    samples = (height * SUB, width * SUB)
+    layer = np.empty((*samples, 3), np.float32)
+    depth_samples = np.zeros(samples, np.float32)
+    part_samples = np.zeros(samples, np.uint8)
     light = frame.light
-    person = person_vector(frame, frame.position[2] / frame.focal)
-    paint(shapes, kinds, frame.focal, 0.5 * size, size, rotation, offset, person,
+    person = person_vector(frame, frame.position[2] / fx)
+    paint(shapes, kinds, fx, fy, u0, v0, width, height, rotation, offset, person,
            np.asarray(light.direction, np.float32), np.asarray(light.key), np.asarray(light.sky),
            np.asarray(light.ground), np.asarray(light.up), layer, depth_samples, part_samples)
-    scene = background.paint(frame.background_kind, frame.background_seed, size)
-    colour = np.empty((size, size, 3), np.uint8)
-    mask = np.zeros((size, size), np.uint8)
-    depth = np.full((size, size), np.inf, np.float32)
-    _develop(layer, depth_samples, part_samples, scene, light.gain(), frame.shot_noise, frame.read_noise,
+    colour = np.empty((height, width, 3), np.uint8)
+    mask = np.zeros((height, width), np.uint8)
+    depth = np.full((height, width), np.inf, np.float32)
+    _develop(layer, depth_samples, part_samples, _background(frame), light.gain(), frame.shot_noise, frame.read_noise,
              frame.noise_seed, _CURVE, 2 if frame.hand == "left" else 18, colour, mask, depth)
     return colour, mask, depth

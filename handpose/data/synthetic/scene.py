@@ -37,6 +37,19 @@ class Light:
         return 2.0**self.exposure * np.asarray(self.balance)
 
 
+@dataclass(frozen=True)
+class Lens:
+    """A camera of its own: size and K in pixels, and how far what is far away lies to the right and down."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    u0: float
+    v0: float
+    shift: tuple = (0, 0)
+
+
 @dataclass(frozen=True, eq=False)
 class SyntheticFrame:
     """All factors of a frame. ``dataclasses.replace`` gives the same hand under another light or background.
@@ -45,6 +58,8 @@ class SyntheticFrame:
     ``position`` is the wrist in the camera frame and ``other`` the wrist of the hand out of sight, mm.
     ``elbow`` is the upper arm's direction along the forearm's axes: sideways, out of its back, to the hand.
     ``sleeve`` is the distance from the wrist to the cuff in mm (0: short sleeves); ``size`` in pixels.
+    Pictures are square with the principal point in the middle, unless there is a ``lens``: then ``size`` and
+    ``focal`` do not count.
     """
 
     split: str
@@ -71,6 +86,7 @@ class SyntheticFrame:
     shot_noise: float
     read_noise: float
     noise_seed: int
+    lens: Lens | None = None
 
     def rotation(self):
         """(3, 3) from the right hand's own frame to the camera's; it mirrors when this is a left hand."""
@@ -90,8 +106,14 @@ class SyntheticFrame:
         local = pose_joints(PEOPLE[self.subject], self.other_pose)[0]
         return (local * mirror) @ self.turn.T + np.asarray(self.other)
 
+    def shape(self):
+        """Rows and columns of the picture."""
+        return (self.lens.height, self.lens.width) if self.lens else (self.size, self.size)
+
     def camera(self):
         """K (3, 3), pixels."""
+        if self.lens:
+            return np.array([[self.lens.fx, 0, self.lens.u0], [0, self.lens.fy, self.lens.v0], [0, 0, 1.0]])
         half = 0.5 * self.size
         return np.array([[self.focal, 0.0, half], [0.0, self.focal, half], [0.0, 0.0, 1.0]])
 
@@ -122,10 +144,11 @@ def label(frame, mask, depth):
     for finger in range(1, 5):
         flesh[[2 + 4 * finger, 3 + 4 * finger, 4 + 4 * finger]] = subject.radii[finger, 1:]
     first = 2 if frame.hand == "left" else 18
+    rows, columns = frame.shape()
     visible = np.zeros(21, bool)
     for joint in range(21):
         column, row = int(np.floor(uv[joint, 0])), int(np.floor(uv[joint, 1]))
-        if not (0 <= column < frame.size and 0 <= row < frame.size):
+        if not (0 <= column < columns and 0 <= row < rows):
             continue
         part = int(mask[row, column]) - first
         if not 0 <= part <= 15 or (joint > 0 and (joint - 1) % 4 and part // 3 not in ((joint - 1) // 4, 5)):

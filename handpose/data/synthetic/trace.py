@@ -89,7 +89,7 @@ def distance(shapes, kinds, chosen, count, px, py, pz, n, out, palm, chain):
 
 
 @njit(cache=True, nogil=True)
-def project_shapes(shapes, focal, centre, screen):
+def project_shapes(shapes, fx, fy, u0, v0, screen):
     """Where each capsule lies in the image, into ``screen`` (n, 9): two discs (u, v, radius), whether it
     reaches behind the camera, its nearest and farthest distance."""
     for i in range(len(shapes)):
@@ -109,10 +109,10 @@ def project_shapes(shapes, focal, centre, screen):
             if z - rmax < 25.0:
                 behind = 1.0
                 z = max(z, 25.0)
-            screen[i, 3 * end] = centre + focal * p[0] / z
-            screen[i, 3 * end + 1] = centre + focal * p[1] / z
+            screen[i, 3 * end] = u0 + fx * p[0] / z
+            screen[i, 3 * end + 1] = v0 + fy * p[1] / z
             u, v = p[0] / z, p[1] / z
-            screen[i, 3 * end + 2] = focal * r / max(z - r, 10.0) * math.sqrt(1.0 + u * u + v * v)
+            screen[i, 3 * end + 2] = max(fx, fy) * r / max(z - r, 10.0) * math.sqrt(1.0 + u * u + v * v)
         screen[i, 6] = behind
         screen[i, 7] = near
         screen[i, 8] = far

@@ -1,5 +1,7 @@
 """Write synthetic hands in RHD's official layout, picking up where an interrupted write stopped.
 
+STB's layout: ``write_stb``, behind the same function.
+
 root/synthetic.json                       what was asked for
 root/{training,evaluation}/color/%05d.png RGB
                            mask/%05d.png  part ids
@@ -9,34 +11,29 @@ root/{training,evaluation}/color/%05d.png RGB
 
 import io
 import json
-import os
 import pickle
 import shutil
-import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm.auto import tqdm
 
 from handpose.data.rhd import load_arrays
-from handpose.data.synthetic.anatomy import FINGER_ANGLES, PEOPLE, THUMB_ANGLES
-from handpose.data.synthetic.picture import render, skin_tones
+from handpose.data.stb import HEIGHT, WIDTH
+from handpose.data.synthetic.factors import factors, table
+from handpose.data.synthetic.files import replace, save_png
+from handpose.data.synthetic.picture import render
 from handpose.data.synthetic.scene import SPLITS, draw_frame, label, project
+from handpose.data.synthetic.write_stb import write_sequences
 from handpose.records import available_cores
-from handpose.skeleton import FINGERS, RHD_ORDER
+from handpose.skeleton import RHD_ORDER
 
 #: Changes whenever the same arguments would give other bytes.
 VERSION = "1.1"
 CHUNK = 16
 FARTHEST = 5000.0  # mm, what RHD's depth can hold
 FOLDERS = ("color", "mask", "depth")
-ANGLES = tuple(
-    f"{finger}_{angle}".replace(" ", "_")
-    for finger in FINGERS
-    for angle in (THUMB_ANGLES if finger == "thumb" else FINGER_ANGLES)
-)
 
 
 def encode_depth(depth):
@@ -60,65 +57,12 @@ def annotation(frame, mask, depth):
     return {"xyz": both_xyz, "uv_vis": both_uv, "K": camera.astype(np.float32)}
 
 
-def factors(frame):
-    """One row of factors.csv: name to value. Lengths in mm, angles in degrees, colours linear."""
-    subject, light = PEOPLE[frame.subject], frame.light
-    view, roll = frame.view()
-    row = {
-        "frame": frame.index,
-        "subject": frame.subject,
-        "person": subject.kind,
-        "scale": subject.scale,
-        "action": frame.action,
-        "phase": frame.phase,
-        "hand": frame.hand,
-    }
-
-    def several(name, values, suffixes):
-        row.update({f"{name}_{suffix}": float(value) for suffix, value in zip(suffixes, values, strict=True)})
-
-    several("view", view, "xyz")
-    row["roll"] = roll
-    several("position", frame.position, "xyz")
-    row["focal"] = frame.focal
-    several("light", light.direction, "xyz")
-    row["kelvin"] = light.kelvin
-    several("key", light.key, "rgb")
-    several("sky", light.sky, "rgb")
-    several("ground", light.ground, "rgb")
-    row["exposure"] = light.exposure
-    several("balance", light.balance, "rgb")
-    row.update(background=frame.background_kind, background_seed=frame.background_seed, melanin=frame.melanin)
-    several("skin", skin_tones(frame.melanin)[0], "rgb")
-    row["sleeve"] = frame.sleeve
-    several("cloth", frame.cloth, "rgb")
-    row.update(shot_noise=frame.shot_noise, read_noise=frame.read_noise, noise_seed=frame.noise_seed)
-    several("wrist", frame.wrist, ("flexion", "deviation"))
-    row.update(zip(ANGLES, np.asarray(frame.pose).ravel().tolist(), strict=True))
-    return row
-
-
-def _replace(path, write):
-    """Write a file under a temporary name in its own folder, then give it its name."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    os.replace(partial, path)
-
-
-def _save_png(path, pixels):
-    # Run lengths only: noise does not compress, and looking for matches in it takes half as long again.
-    image = Image.fromarray(pixels)
-    _replace(
-        path, lambda partial: image.save(partial, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)
-    )
-
-
 def _write_frame(folder, seed, split, index, size):
     """Write the three pictures of a frame; its labels and factors."""
     frame = draw_frame(seed, split, index, size)
     colour, mask, depth = render(frame)
     for name, pixels in zip(FOLDERS, (colour, mask, encode_depth(depth)), strict=True):
-        _save_png(folder / name / f"{index:05d}.png", pixels)
+        save_png(folder / name / f"{index:05d}.png", pixels)
     return annotation(frame, mask, depth), factors(frame)
 
 
@@ -127,21 +71,16 @@ def _write_chunk(folder, seed, split, indices, size, record, progress):
     for index in indices:
         rows.append(_write_frame(folder, seed, split, index, size))
         progress.update()
-    _replace(record, lambda partial: partial.write_bytes(pickle.dumps(rows, protocol=4)))
-
-
-def _text(value):
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
+    replace(record, lambda partial: partial.write_bytes(pickle.dumps(rows, protocol=4)))
 
 
 def _assemble(folder, split, records):
     """Join the chunks' records into factors.csv and the pickle, which marks the set as complete."""
     rows = [row for record in records for row in load_arrays(io.BytesIO(record.read_bytes()))]
-    names = list(rows[0][1]) if rows else ["frame"]
-    lines = [",".join(names)] + [",".join(_text(values[name]) for name in names) for _, values in rows]
-    _replace(folder / "factors.csv", lambda partial: partial.write_text("\n".join(lines) + "\n"))
+    text = table([values for _, values in rows])
+    replace(folder / "factors.csv", lambda partial: partial.write_text(text))
     labels = {index: annotations for index, (annotations, _) in enumerate(rows)}
-    _replace(
+    replace(
         folder / f"anno_{split}.pickle", lambda partial: partial.write_bytes(pickle.dumps(labels, protocol=4))
     )
 
@@ -173,22 +112,23 @@ def _write_split(root, split, count, size, seed, workers):
 
 
 def _check(layout, training, evaluation, size, seed):
-    if layout != "rhd":
-        raise ValueError(f"layout is {layout!r}; only 'rhd' exists")
+    if layout not in ("rhd", "stb"):
+        raise ValueError(f"layout is {layout!r}; it must be 'rhd' or 'stb'")
     for name, value in (("training", training), ("evaluation", evaluation), ("seed", seed)):
         if value < 0:
             raise ValueError(f"{name} is {value}; it must be 0 or more")
-    if max(training, evaluation) > 100000:
+    if layout == "rhd" and max(training, evaluation) > 100000:
         raise ValueError("training and evaluation can be at most 100000: RHD's file names have five digits")
     if not 32 <= size <= 1024:
         raise ValueError(f"size is {size}; it must be 32 to 1024 pixels")
 
 
 def write_synthetic(root, layout="rhd", training=0, evaluation=0, size=320, seed=0, workers=None):
-    """Write synthetic hands under ``root`` in RHD's layout and return ``root`` as a Path.
+    """Write synthetic hands under ``root`` in RHD's or STB's layout and return ``root`` as a Path.
 
-    ``training`` and ``evaluation`` are numbers of frames, ``size`` the side of the pictures in pixels and
-    ``workers`` a number of threads (default: the processors this process may use). The same ``seed`` gives
+    ``training`` and ``evaluation`` are numbers of frames, ``size`` the side of the pictures in pixels (not
+    for layout "stb", whose cameras are known: its pictures are always 640 x 480, and ``size`` does not
+    count) and ``workers`` a number of threads (default: the processors this process may use). The same ``seed`` gives
     the same bytes with any number of workers. An interrupted write goes on; a finished one returns at once.
 
     ValueError: bad arguments, or ``root`` holds something else.
@@ -199,7 +139,7 @@ def write_synthetic(root, layout="rhd", training=0, evaluation=0, size=320, seed
         "layout": layout,
         "training": int(training),
         "evaluation": int(evaluation),
-        "size": int(size),
+        "size": int(size) if layout == "rhd" else [WIDTH, HEIGHT],
         "seed": int(seed),
         "version": VERSION,
     }
@@ -215,8 +155,11 @@ def write_synthetic(root, layout="rhd", training=0, evaluation=0, size=320, seed
         raise ValueError(f"{root} holds something other than synthetic hands: choose another, empty folder")
     else:
         root.mkdir(parents=True, exist_ok=True)
-        _replace(settings, lambda partial: partial.write_text(json.dumps(wanted, indent=2) + "\n"))
+        replace(settings, lambda partial: partial.write_text(json.dumps(wanted, indent=2) + "\n"))
     workers = workers or available_cores()
+    if layout == "stb":
+        write_sequences(root, int(training), int(evaluation), int(seed), workers)
+        return root
     for split, count in zip(SPLITS, (training, evaluation), strict=True):
         _write_split(root, split, count, size, seed, workers)
     return root
