@@ -16,6 +16,8 @@ from .records import PACKAGE, atomic_path
 
 #: Set in the kernels of notebooks that become pages of the book.
 _PAGE = "HANDPOSE_PAGE"
+# tqdm's plain progress bar is just what is wanted where the widgets are not installed.
+warnings.filterwarnings("ignore", message="IProgress not found")
 _IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 
 
@@ -115,7 +117,6 @@ def execute(notebook, output, parameters, kernel="python3"):
     import papermill
 
     os.environ[_PAGE] = "1"
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # tqdm's plain bar is just what is wanted
     known = papermill.inspect_notebook(str(notebook))
     _refuse_unknown([name for name in parameters if name not in known], list(known))
     output = Path(output)

@@ -42,7 +42,9 @@ from handpose import figures, geometry
 from handpose.notebook import project_path, show_pictures
 from handpose.runs import mean_pose, measure, prepare_data
 
+# %% tags=["hide-input", "nbval-ignore-output"]
 data = prepare_data(preset, dataset, project_path(data_root), project_path(output_dir), workers=threads)
+# %%
 training, evaluation = data.frames("training"), data.frames("evaluation")
 print(f"preset {preset}, dataset {dataset}")
 print(f"{len(training)} training frames, {len(evaluation)} evaluation frames, {training[0].image.shape[1]} px wide")

@@ -49,8 +49,10 @@ options = dict(where, seed=seed, threads=threads, device=device)
 #
 # Stages below this one are trained first where they are missing; a finished stage is only opened.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 run = run_stage("refine", row, **options)
+
+# %%
 print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}")
 print(f"MEPE {run.card['metrics']['mepe']:.1f} mm, AUC {run.card['metrics']['auc']:.3f} on the evaluation split")
 

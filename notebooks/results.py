@@ -48,10 +48,12 @@ from handpose.tables import ablation_table
 where = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir))
 options = dict(where, seed=seed, threads=threads, device=device)
 
-# %%
+# %% tags=["nbval-ignore-output"]
 rows = ["baseline", "D3"]
 runs = {row: run_row(row, **options) for row in rows}
 data = prepare_data(**where)
+
+# %%
 target, floor = data.evaluation.target, mean_pose(data)
 print(f"preset {preset}, dataset {dataset}, seed {seed}")
 unseen = "an unseen background" if dataset == "stb" else "unseen subjects and actions"

@@ -48,8 +48,10 @@ where = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), 
 options = dict(where, seed=seed, threads=threads, device=device)
 
 # %%
-parts = find_row(row)
 run = run_row(row, **options)
+
+# %% tags=["hide-input"]
+parts = find_row(row)
 card = row_card(row, **options)
 write_json(project_path(output_dir) / "rows" / f"{dataset}-{preset}-{row}-seed{seed}" / "run.json", card)
 print(f"row {row}, preset {preset}, dataset {dataset}, seed {seed}")
