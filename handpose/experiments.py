@@ -50,7 +50,7 @@ PRESETS = {
     ),
     "quick": Preset(
         training=8192, evaluation=1024, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
-        disentangle_epochs=10, align_frozen_epochs=1, align_epochs=3, refine_epochs=4, flip_probability=0.0,
+        disentangle_epochs=8, align_frozen_epochs=1, align_epochs=3, refine_epochs=4, flip_probability=0.0,
         weights=None, cost="25 minutes on two cores, set-up included",
     ),
     "desktop": Preset(

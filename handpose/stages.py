@@ -137,10 +137,12 @@ class Align(Stage):
         net, beta, w = self.networks, self.preset.beta, self.preset.alignment_weight
         rgb = net.aligned(latent)
         true = net.pose_mapper(*net.pose_encoder(pose))
+        # One pass for both: in two, each would be normalised by its own batch statistics, and evaluation by their mixture.
+        from_rgb, from_true = net.rgb_decoder(torch.cat([sample(*rgb), sample(*true)])).chunk(2)
         return {
-            "mse_rgb": losses.mean_squared_error(net.rgb_decoder(sample(*rgb)), pose),  # eq. 6
+            "mse_rgb": losses.mean_squared_error(from_rgb, pose),  # eq. 6
             "kl_rgb": beta * losses.kl_divergence(*rgb),
-            "mse_pose": w * losses.mean_squared_error(net.rgb_decoder(sample(*true)), pose),  # eq. 7
+            "mse_pose": w * losses.mean_squared_error(from_true, pose),  # eq. 7
             "kl_pose": w * beta * losses.kl_divergence(*true),
         }
 

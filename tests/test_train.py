@@ -442,3 +442,13 @@ def test_a_phase_names_networks_that_exist(name):
     for phase in stage.phases():
         assert set(phase.learns) <= existing
         assert len(set(phase.learns)) == len(phase.learns)
+
+
+def test_the_shared_decoder_sees_both_latents_in_one_pass():
+    """In two passes its batch normalisation would evaluate by a mixture of statistics that it never trained with."""
+    networks = Networks(D0)
+    stage, calls = Align(networks, D0, PRESET), []
+    networks.rgb_decoder.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
+    latent = (torch.randn(6, 128), torch.randn(6, 128))
+    stage.cost(latent, torch.randn(6, 21, 3), 0)
+    assert calls == [12]
