@@ -3,18 +3,22 @@
 The field names are the notebooks' parameters. Adding a row is one entry in ``ROWS``.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True)
 class Preset:
     """Sizes and settings of a run; the defaults are the paper's (section 4.2).
 
-    ``view`` is what view correction does to the picture: "crop" or "homography". Lengths are in epochs over
-    the training frames. ``precision`` is Fabric's, or "auto": bf16 where the hardware computes in it, else
-    float32. ``finetuning_rate`` is the learning rate of networks that a phase before has trained. ``decay`` lets the learning rate of each phase fall to zero along a cosine; the paper's is
-    constant. ``flip_probability`` is 0 at ``quick``: a hand mirrored top to bottom is a left hand, twice the
-    shapes to learn, which a training of minutes has no time for.
+    Lengths are in epochs over the training frames; the paper prints none. ``weights`` is where the backbone
+    starts: "imagenet", None for from scratch, a file, or "warmup": it first learns the joints' x and y from the
+    training pictures, for ``warmup_epochs``, once for all rows and seeds. That stands in for ImageNet's weights
+    where minutes have to do. ``finetuning_rate`` is the learning rate of networks that a phase before has
+    trained. ``decay`` lets the learning rate of each phase fall to zero along a cosine; the paper's is constant.
+    ``view`` is what view correction does to the picture: "crop" or "homography". ``mapper_input`` is what a
+    mapper reads of a latent, a "sample" or the "mean"; ``alternate`` False takes q = q' = 1/2 at every step
+    of eq. 17. ``flip_probability`` is 0 where training is short: a hand mirrored top to bottom is a left hand,
+    twice the shapes to learn.
     """
 
     training: int = 41258
@@ -26,6 +30,7 @@ class Preset:
     learning_rate: float = 1e-4
     finetuning_rate: float = 1e-4
     decay: bool = False
+    warmup_epochs: int = 0
     disentangle_epochs: int = 60
     align_frozen_epochs: int = 10
     align_epochs: int = 20
@@ -33,30 +38,32 @@ class Preset:
     beta: float = 1e-5
     adversarial_weight: float = 1e-2
     alignment_weight: float = 1e-2
+    mapper_input: str = "sample"
     kcs_weight: float = 1e-2
     geo_weight: float = 1e-6
+    alternate: bool = True
     max_rotation: float = 45.0
     flip_probability: float = 0.5
     weights: str | None = "imagenet"
     precision: str = "auto"
-    cost: str = "one GPU; epochs are not printed in the paper, these are ours"
+    cost: str = "one GPU"
 
 
 PRESETS = {
     "smoke": Preset(
         training=96, evaluation=32, frame_size=96, size=32, batch=32, learning_rate=1e-3,
-        disentangle_epochs=2, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
-        weights=None, precision="32-true", cost="a minute on two cores; its figures mean nothing",
+        warmup_epochs=1, disentangle_epochs=2, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
+        weights="warmup", precision="32-true", cost="two minutes on two cores; its figures mean nothing",
     ),
     "quick": Preset(
         training=8192, evaluation=1024, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
-        disentangle_epochs=8, align_frozen_epochs=1, align_epochs=3, refine_epochs=4, flip_probability=0.0,
-        weights=None, cost="25 minutes on two cores, set-up included",
+        warmup_epochs=8, disentangle_epochs=3, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
+        flip_probability=0.0, weights="warmup", cost="25 minutes on two cores",
     ),
     "desktop": Preset(
         training=16384, evaluation=2048, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
-        disentangle_epochs=20, align_frozen_epochs=3, align_epochs=7, refine_epochs=8,
-        weights=None, cost="hours on two cores",
+        warmup_epochs=10, disentangle_epochs=2, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
+        flip_probability=0.0, weights="warmup", cost="half an hour a seed on two cores",
     ),
     "paper": Preset(),
 }  # fmt: skip
@@ -64,48 +71,88 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the ablation: which parts it has, the paper's MEPE for it on RHD, and the row it builds on."""
+    """One row of a table: which parts it has, the paper's MEPE for it on RHD, and the row it builds on.
+
+    ``concat``: the decoder reads pose and context latents together, not the pose part alone (Table 2).
+    ``longer``: a control that is not in the paper. The last stage of the row it builds on goes on, with no new
+    loss, for as long as the rows that it is held against train more.
+    """
 
     injection: bool = False
     disentangle: bool = False
     align: bool = False
     kcs: bool = False
     geo: bool = False
-    paper: float = float("nan")
+    concat: bool = False
+    longer: bool = False
+    paper: float | None = None
     builds_on: str | None = None
 
     @property
     def parts(self):
-        """What the row has beyond the plain autoencoder, in words."""
-        names = {"injection": "injection", "disentangle": "disentangle", "align": "align", "kcs": "KCS", "geo": "GEO"}
-        return " + ".join(name for field, name in names.items() if getattr(self, field)) or "plain decoder"
+        """What the row is made of, in words."""
+        names = {"disentangle": "disentangle", "align": "align", "kcs": "KCS", "geo": "GEO", "longer": "longer training"}
+        decoder = "injection" if self.injection else "plain decoder"
+        reads = " on all latents" if self.concat else ""
+        return " + ".join([decoder + reads] + [name for field, name in names.items() if getattr(self, field)])
 
     @property
     def stages(self):
         """The stages that this row goes through, in order."""
-        refined = self.kcs or self.geo
-        return ("disentangle",) + ("align",) * self.align + ("refine",) * refined
+        refined = self.kcs or self.geo or (self.align and self.longer)
+        further = self.longer and not self.align
+        return ("disentangle",) + ("align",) * self.align + ("refine",) * refined + ("further",) * further
 
 
+#: Table 1, then Table 2 (whose last row is row B by another name).
 ROWS = {
     "baseline": Row(paper=15.71),
-    "D3": Row(injection=True, disentangle=True, align=True, kcs=True, geo=True, paper=13.88, builds_on="baseline"),
+    "A": Row(injection=True, paper=15.08, builds_on="baseline"),
+    "B": Row(injection=True, disentangle=True, paper=14.77, builds_on="A"),
+    "C": Row(injection=True, align=True, paper=14.82, builds_on="A"),
+    "D0": Row(injection=True, disentangle=True, align=True, paper=14.36, builds_on="B"),
+    "D1": Row(injection=True, disentangle=True, align=True, kcs=True, paper=13.93, builds_on="D0"),
+    "D2": Row(injection=True, disentangle=True, align=True, geo=True, paper=13.99, builds_on="D0"),
+    "D3": Row(injection=True, disentangle=True, align=True, kcs=True, geo=True, paper=13.88, builds_on="D0"),
+    "linear-concat": Row(disentangle=True, concat=True, paper=15.12, builds_on="baseline"),
+    "linear-pose": Row(disentangle=True, paper=15.13, builds_on="linear-concat"),
+    "injection-concat": Row(injection=True, disentangle=True, concat=True, paper=14.87, builds_on="A"),
+    "injection-pose": Row(injection=True, disentangle=True, paper=14.77, builds_on="injection-concat"),
+}
+TABLE_1 = tuple(ROWS)[:8]
+TABLE_2 = tuple(ROWS)[8:]
+
+#: Rows of ours: the same networks trained on for as long as the next rows train more, so that a part and the
+#: time it takes can be told apart.
+CONTROLS = {
+    "A-longer": Row(injection=True, longer=True, builds_on="A"),
+    "B-longer": Row(injection=True, disentangle=True, longer=True, builds_on="B"),
+    "D0-longer": Row(injection=True, disentangle=True, align=True, longer=True, builds_on="D0"),
 }
 
-#: Settings that a stage depends on beyond what all stages share.
+#: Settings that a stage depends on beyond what all stages share. The warm-up knows neither row nor seed.
 _STAGE_SETTINGS = {
-    "disentangle": ("injection", "disentangle"),
-    "align": ("injection", "disentangle", "align"),
-    "refine": ("injection", "disentangle", "align", "kcs", "geo"),
+    "warmup": (),
+    "disentangle": ("injection", "disentangle", "concat"),
+    "further": ("injection", "disentangle", "concat"),
+    "align": ("injection", "disentangle", "concat", "align"),
+    "refine": ("injection", "disentangle", "concat", "align", "kcs", "geo"),
 }
 _STAGE_PRESET = {
+    "warmup": ("warmup_epochs",),
     "disentangle": ("disentangle_epochs", "adversarial_weight", "weights"),
-    "align": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "alignment_weight"),
-    "refine": ("refine_epochs", "finetuning_rate", "kcs_weight", "geo_weight"),
+    "further": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "adversarial_weight"),
+    "align": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "alignment_weight", "mapper_input"),
+    "refine": ("refine_epochs", "finetuning_rate", "mapper_input", "kcs_weight", "geo_weight", "alternate"),
 }
 _SHARED_PRESET = (
     "size", "view", "batch", "learning_rate", "decay", "beta", "max_rotation", "flip_probability", "precision",
 )  # fmt: skip
+
+
+def row_stages(row, preset):
+    """All stages that ``row`` stands on, in order: its own, after the warm-up of the backbone where the preset has one."""
+    return ("warmup",) * (find_preset(preset).weights == "warmup") + find_row(row).stages
 
 
 def stage_settings(stage, row, preset, seed):
@@ -114,17 +161,21 @@ def stage_settings(stage, row, preset, seed):
     Rows that agree on it share the stage. Raises ValueError when the row has no such stage.
     """
     row, preset = find_row(row), find_preset(preset)
-    if stage not in row.stages:
-        raise ValueError(f"this row has no stage {stage!r}; its stages: {', '.join(row.stages)}")
-    settings = {"stage": stage, "seed": seed}
+    stages = row_stages(row, preset)
+    if stage not in stages:
+        raise ValueError(f"this row has no stage {stage!r}; its stages: {', '.join(stages)}")
+    settings = {"stage": stage, "seed": 0 if stage == "warmup" else seed}
     settings |= {name: getattr(row, name) for name in _STAGE_SETTINGS[stage]}
     return settings | {name: getattr(preset, name) for name in _SHARED_PRESET + _STAGE_PRESET[stage]}
 
 
 def stage_owner(stage, row):
-    """Name of the first row in ``ROWS`` that trains the very stage that ``row`` needs (itself, at the latest)."""
+    """Name of the first row that trains the very stage that ``row`` needs (itself, at the latest); "all" for the warm-up."""
+    if stage == "warmup":
+        return "all"
     wanted = _parts(stage, find_row(row))
-    return next(name for name, other in ROWS.items() if stage in other.stages and _parts(stage, other) == wanted)
+    everything = ROWS | CONTROLS
+    return next(name for name, other in everything.items() if stage in other.stages and _parts(stage, other) == wanted)
 
 
 def _parts(stage, row):
@@ -132,13 +183,29 @@ def _parts(stage, row):
 
 
 def find_preset(preset):
-    """A ``Preset`` by name (or itself). Raises ValueError that names the right ones."""
-    return preset if isinstance(preset, Preset) else _find(PRESETS, "preset", preset)
+    """A ``Preset`` by name (or itself). "quick+beta=1e-4+refine_epochs=2" is ``quick`` with two settings changed.
+
+    Raises ValueError that names the right presets and settings, and for a value of another type.
+    """
+    if isinstance(preset, Preset):
+        return preset
+    name, *changes = str(preset).split("+")
+    settings = _find(PRESETS, "preset", name)
+    known = {field.name: getattr(settings, field.name) for field in fields(Preset)}
+    for change in changes:
+        key, _, text = change.partition("=")
+        kind = type(_find(known, "setting", key))
+        try:
+            value = {"true": True, "false": False}[text.lower()] if kind is bool else text if kind is str else kind(text)
+        except (KeyError, ValueError, TypeError):
+            raise ValueError(f"{key}={text}: a value like {known[key]} is wanted") from None
+        settings = replace(settings, **{key: value})
+    return settings
 
 
 def find_row(row):
-    """A ``Row`` by name (or itself). Raises ValueError that names the right ones."""
-    return row if isinstance(row, Row) else _find(ROWS, "row", row)
+    """A ``Row`` by name (or itself), controls too. Raises ValueError that names the right ones."""
+    return row if isinstance(row, Row) else _find(ROWS | CONTROLS, "row", row)
 
 
 def _find(table, kind, name):

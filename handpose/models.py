@@ -143,12 +143,15 @@ class LinearDecoder(nn.Module):
 class VariationalMapper(nn.Module):
     """T_RGB or T_pose (section 3.1.2, fig. 2b): one Gaussian latent to another.
 
-    Takes (mean, log-variance), each (B, inputs), draws a sample (in evaluation mode: the mean), and gives
-    the aligned (mean, log-variance), each (B, outputs).
+    Takes (mean, log-variance), each (B, inputs), draws a sample (in evaluation mode, and with ``reads="mean"``:
+    the mean), and gives the aligned (mean, log-variance), each (B, outputs). Raises ValueError for other ``reads``.
     """
 
-    def __init__(self, inputs=POSE_LATENT, outputs=POSE_LATENT, hidden=HIDDEN):
+    def __init__(self, inputs=POSE_LATENT, outputs=POSE_LATENT, hidden=HIDDEN, reads="sample"):
         super().__init__()
+        if reads not in ("sample", "mean"):
+            raise ValueError(f'a mapper reads a "sample" or the "mean", not {reads!r}')
+        self.reads = reads
         self.layers = nn.Sequential(
             nn.Linear(inputs, hidden), nn.ReLU(),
             nn.Linear(hidden, hidden), nn.ReLU(),
@@ -156,7 +159,7 @@ class VariationalMapper(nn.Module):
         )  # fmt: skip
 
     def forward(self, mean, log_variance):
-        z = sample(mean, log_variance) if self.training else mean
+        z = sample(mean, log_variance) if self.training and self.reads == "sample" else mean
         return _gaussian(self.layers(z))
 
 

@@ -1,13 +1,16 @@
 """Files that are whole or absent, hashes that name what made them, and the run card."""
 
+import ast
 import contextlib
 import hashlib
+import io
 import json
 import os
 import platform
 import resource
 import subprocess
 import sys
+import tokenize
 import uuid
 from pathlib import Path
 
@@ -64,9 +67,24 @@ def digest(value):
 
 
 def source_digest(*modules):
-    """Digest of the package's source files named, "data/shards.py" say; of all of them when none is named."""
+    """Digest of the package's source files named, "data/shards.py" say; of all of them when none is named.
+
+    Comments, docstrings and blank lines don't count: they change no result.
+    """
     paths = [PACKAGE / module for module in modules] or sorted(PACKAGE.rglob("*.py"))
-    return digest(b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in paths))
+    return digest("".join(path.relative_to(PACKAGE).as_posix() + bare_source(path.read_text()) for path in paths).encode())
+
+
+def bare_source(text):
+    """Python source without comments, docstrings, blank lines and trailing blanks."""
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT and lines[token.start[0] - 1]:
+            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def available_cores():

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from . import metrics
 from .data import RHD, STB, write_shards, write_synthetic
 from .data.synthetic.write import VERSION as GENERATOR
-from .experiments import find_preset, find_row, stage_owner, stage_settings
+from .experiments import Row, find_preset, find_row, row_stages, stage_owner, stage_settings
 from .geometry import restore_pose
 from .records import (
     atomic_path,
@@ -29,16 +29,14 @@ from .records import (
     source_digest,
     write_json,
 )
-from .stages import STAGES, Networks
+from .stages import STAGES, make_networks
 from .train import make_fabric, predict, train
 
 #: Who reads which dataset; synthetic hands lie in RHD's layout.
 READERS = {"synthetic": RHD, "rhd": RHD, "stb": STB}
 DATASETS = tuple(READERS)
 #: Source that decides what a stage learns; a change in it makes a new identity, a new figure style does not.
-_TRAINING_CODE = (
-    "skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py", "metrics.py", "runs.py",
-)  # fmt: skip
+_TRAINING_CODE = ("skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py")
 _FRAME_CODE = ("skeleton.py", "geometry.py", "data/frame.py", "data/rhd.py", "data/stb.py", "data/shards.py")
 
 
@@ -119,9 +117,12 @@ class Run:
 
     def networks(self):
         """The trained networks, on the CPU, in evaluation mode."""
-        networks = _networks(find_row(self.card["row"]), self.card["stage"])
-        networks.load_state_dict(load_file(self.folder / "networks.safetensors"))
+        networks = make_networks(self.card["stage"], _owner_row(self.card["trained_as"]), find_preset(self.card["preset"]), 0, self.state())
         return networks.eval()
+
+    def state(self):
+        """The trained weights: {name: tensor}, on the CPU."""
+        return load_file(self.folder / "networks.safetensors")
 
 
 def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=None, seed=0, output_dir="runs",
@@ -134,18 +135,27 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     settings = stage_settings(stage, row, preset, seed)
     torch.set_num_threads(threads)
     data = prepare_data(preset, dataset, data_root, output_dir, progress)
-    stages = find_row(row).stages
+    stages = row_stages(row, preset)
     place = stages.index(stage)
     arguments = (row, preset, dataset, data_root, seed, output_dir, threads, device, progress)
     parent = run_stage(stages[place - 1], *arguments) if place else None
-    identity = digest([settings, parent and parent.card["identity"], data.fingerprint, source_digest(*_TRAINING_CODE)])
-    owner = stage_owner(stage, row)
+    identity = digest([settings, parent and parent.card["identity"], data.fingerprint, training_code()])
+    owner, seed = stage_owner(stage, row), settings["seed"]
     folder = Path(output_dir) / "stages" / f"{owner}-{stage}-{preset}-seed{seed}-{identity}"
     with only_one(folder):
         if not (folder / "run.json").exists():
             run = (preset, dataset, seed, threads, device, progress)
             _train_stage(folder, stage, owner, settings, parent, data, identity, run)
     return open_run(folder)
+
+
+def training_code():
+    """Digest of the source that decides what a stage learns; a card with another one is stale."""
+    return source_digest(*_TRAINING_CODE)
+
+
+def _owner_row(owner):
+    return Row() if owner == "all" else find_row(owner)
 
 
 def open_run(folder):
@@ -164,18 +174,11 @@ def open_run(folder):
     return Run(folder, card)
 
 
-def _networks(row, stage, weights=None):
-    return Networks(row, aligned=stage != "disentangle", weights=weights)
-
-
 def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
     preset_name, dataset, seed, threads, device, progress = run
-    preset, row = find_preset(preset_name), find_row(owner)
+    preset, row = find_preset(preset_name), _owner_row(owner)
     began, where = time.time(), environment()
-    torch.manual_seed(seed)
-    networks = _networks(row, stage, preset.weights if parent is None else None)
-    if parent:
-        networks.load_state_dict(parent.networks().state_dict(), strict=False)  # the mappers are new in stage 2
+    networks = make_networks(stage, row, preset, seed, parent and parent.state())
     fabric = make_fabric(preset.precision, device)
     history = train(STAGES[stage](networks, row, preset), data.training, data.evaluation, folder, seed, fabric, progress, data.root_joint)
     predicted = predict(networks, data.evaluation, preset.size, fabric)
@@ -186,6 +189,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
         save_file({name: value.cpu().contiguous() for name, value in networks.state_dict().items()}, temporary)
     card = {
         "row": owner,
+        "trained_as": owner,
         "stage": stage,
         "preset": preset_name,
         "dataset": dataset,
@@ -202,6 +206,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
         "identity": identity,
         "parent": parent and parent.card["identity"],
         "data_fingerprint": data.fingerprint,
+        "training_code": training_code(),
         "rendered": (data.root / "synthetic.json").exists(),  # whatever ``dataset`` it was read as
         "frames": {"training": len(data.training), "evaluation": len(data.evaluation)},
         "scale_mm": round(float(data.training.scale.mean()), 2),
@@ -246,7 +251,7 @@ def row_card(row, **options):
     ``options`` are those of ``run_stage``. The card adds ``paper``, the paper's MEPE on RHD, and ``stages``:
     folder, identity, settings and seconds of each.
     """
-    runs = [run_stage(stage, row, **options) for stage in find_row(row).stages]
+    runs = [run_stage(stage, row, **options) for stage in row_stages(row, options.get("preset", "quick"))]
     cards = [run.card for run in runs]
     return cards[-1] | {
         "row": row,

@@ -38,13 +38,14 @@ class Networks(nn.Module):
     """The set of networks that a row's stages share; parts that the row lacks are not there.
 
     With disentanglement the 128 latents of the picture are 64 of pose and 64 of context, and the decoder
-    reads the pose part; without it, one block of 128. ``aligned`` False leaves the mappers out: stage 1.
+    reads the pose part (or both, where the row says ``concat``); without it, one block of 128. ``aligned``
+    False leaves the mappers out: stage 1. ``mapper_input`` as in ``VariationalMapper``.
     """
 
-    def __init__(self, row, aligned=True, weights=None):
+    def __init__(self, row, aligned=True, weights=None, mapper_input="sample"):
         super().__init__()
         decoder = InjectionDecoder if row.injection else LinearDecoder
-        self.latent = POSE_LATENT if row.disentangle else POSE_LATENT + CONTEXT_LATENT
+        self.latent = POSE_LATENT if row.disentangle and not row.concat else POSE_LATENT + CONTEXT_LATENT
         self.rgb_encoder = RGBEncoder(weights=weights).to(memory_format=torch.channels_last)
         self.rgb_decoder = decoder(self.latent)
         self.pose_encoder = PoseEncoder()
@@ -53,8 +54,14 @@ class Networks(nn.Module):
             self.discriminator = LatentDiscriminator()
         self.rgb_mapper = self.pose_mapper = None
         if row.align and aligned:
-            self.rgb_mapper = VariationalMapper(self.latent, self.latent)
-            self.pose_mapper = VariationalMapper(POSE_LATENT, self.latent)
+            self.rgb_mapper = VariationalMapper(self.latent, self.latent, reads=mapper_input)
+            self.pose_mapper = VariationalMapper(POSE_LATENT, self.latent, reads=mapper_input)
+
+    @property
+    def watched(self):
+        """Weights whose gradients the training records: the backbone's first layer, the decoder's hidden layers."""
+        layers = {f"decoder layer {number}": block.linear.weight for number, block in enumerate(self.rgb_decoder.main, 1)}
+        return {"backbone, first layer": self.rgb_encoder.backbone.conv1.weight} | layers
 
     def pose_part(self, latent):
         """What the decoder or T_RGB reads of a picture's latent: (mean, log-variance), each (B, 64) or (B, 128)."""
@@ -70,6 +77,22 @@ class Networks(nn.Module):
         latent = self.rgb_encoder(images)
         with _full_precision(images):
             return self.rgb_decoder(self.aligned([part.float() for part in latent])[0])
+
+
+class Backbone(nn.Module):
+    """What the warm-up trains: ResNet-18 with one linear layer to the x and y of 21 joints; z is predicted as 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.rgb_encoder = RGBEncoder().to(memory_format=torch.channels_last)
+        self.rgb_encoder.head = nn.Linear(self.rgb_encoder.head.in_features, 42)
+        self.watched = {}
+
+    def forward(self, images):
+        """(B, 3, S, S) -> (B, 21, 3), without unit."""
+        features = self.rgb_encoder.backbone(images)
+        with _full_precision(images):
+            return nn.functional.pad(self.rgb_encoder.head(features.float()).unflatten(-1, (21, 2)), (0, 1))
 
 
 def _full_precision(tensor):
@@ -91,6 +114,17 @@ class Stage(nn.Module):
             return self.cost(tuple(part.float() for part in latent), batch.pose, step)
 
 
+class Warmup(Stage):
+    """Before stage 1, where ImageNet's weights can't be had: the backbone learns the joints' x and y, nothing of depth."""
+
+    def phases(self):
+        return (Phase("warm-up", self.preset.warmup_epochs, self.preset.learning_rate, ("rgb_encoder",)),)
+
+    def forward(self, batch, step):
+        predicted = self.networks(batch.images)
+        return {"mse_xy": losses.mean_squared_error(predicted[..., :2], batch.pose[..., :2])}
+
+
 class Disentangle(Stage):
     """Stage 1: RGB-to-pose and pose-to-pose VAE together, and the discriminator (eqs. 1-4)."""
 
@@ -100,8 +134,7 @@ class Disentangle(Stage):
 
     def cost(self, latent, pose, step):
         net, beta = self.networks, self.preset.beta
-        mean, log_variance = net.pose_part(latent)
-        z_rgb = sample(mean, log_variance)
+        z_rgb = sample(*net.pose_part(latent))
         true_latent = net.pose_encoder(pose)
         z_true = sample(*true_latent)
         terms = {
@@ -111,6 +144,7 @@ class Disentangle(Stage):
             "kl_pose": beta * losses.kl_divergence(*true_latent),
         }
         if self.row.disentangle:
+            z_rgb = z_rgb[:, :POSE_LATENT]
             # Each side learns from its own term alone: the encoder through a frozen copy of the
             # discriminator, the discriminator from detached latents.
             frozen = {name: weight.detach() for name, weight in net.discriminator.named_parameters()}
@@ -120,6 +154,15 @@ class Disentangle(Stage):
                 net.discriminator(z_rgb.detach()), net.discriminator(z_true.detach())
             )  # eq. 1
         return terms
+
+
+class Further(Disentangle):
+    """A control, not in the paper: stage 1 goes on for as long as stage 2 would take."""
+
+    def phases(self):
+        epochs = self.preset.align_frozen_epochs + self.preset.align_epochs
+        learns = tuple(name for name, _ in self.networks.named_children())
+        return (Phase("stage 1 goes on", epochs, self.preset.finetuning_rate, learns),)
 
 
 class Align(Stage):
@@ -148,7 +191,10 @@ class Align(Stage):
 
 
 class Refine(Stage):
-    """Stage 3: MSE + q r_kcs KCS + q' r_geo GEO (eqs. 8-17); q alternates where a row has both losses."""
+    """Stage 3: MSE + q r_kcs KCS + q' r_geo GEO (eqs. 8-17); q alternates where a row has both losses.
+
+    A row with neither loss is a control: the same training without them.
+    """
 
     def phases(self):
         learns = ("rgb_encoder", "rgb_mapper", "rgb_decoder")
@@ -158,17 +204,34 @@ class Refine(Stage):
         net = self.networks
         predicted = net.rgb_decoder(sample(*net.aligned(latent)))
         terms = {"mse_rgb": losses.mean_squared_error(predicted, pose)}
-        if self.q(step):
-            terms["kcs"] = self.preset.kcs_weight * losses.kcs_loss(predicted, pose)
-        else:
-            terms["geo"] = self.preset.geo_weight * losses.geometrical_loss(predicted, pose)
+        q = self.q(step)
+        if self.row.kcs and q > 0:
+            terms["kcs"] = q * self.preset.kcs_weight * losses.kcs_loss(predicted, pose)
+        if self.row.geo and q < 1:
+            terms["geo"] = (1 - q) * self.preset.geo_weight * losses.geometrical_loss(predicted, pose)
         return terms
 
     def q(self, step):
         """Eq. 17's q, with q' = 1 - q: 1 for KCS alone, 0 for GEO alone, else 1 and 0 at every other step."""
         if self.row.kcs and self.row.geo:
-            return 1 - step % 2
+            return 1 - step % 2 if self.preset.alternate else 0.5
         return int(self.row.kcs)
 
 
-STAGES = {"disentangle": Disentangle, "align": Align, "refine": Refine}
+STAGES = {"warmup": Warmup, "disentangle": Disentangle, "further": Further, "align": Align, "refine": Refine}
+
+
+def make_networks(stage, row, preset, seed, parent=None):
+    """The networks that ``stage`` starts from, drawn from ``seed``; ``parent``: the state of the stage before, a dict.
+
+    New parts (the mappers in stage 2) start fresh. Raises ValueError when the preset's weights can't be had.
+    """
+    torch.manual_seed(seed)
+    if stage == "warmup":
+        return Backbone()
+    weights = preset.weights if parent is None else None
+    networks = Networks(row, aligned=stage not in ("disentangle", "further"), weights=weights, mapper_input=preset.mapper_input)
+    if parent and not any(name.startswith("rgb_decoder") for name in parent):  # the warm-up's: its head is not ours
+        parent = {name: value for name, value in parent.items() if name.startswith("rgb_encoder.backbone")}
+    networks.load_state_dict(parent or {}, strict=False)
+    return networks

@@ -47,7 +47,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
     """Train ``stage`` on ``training`` shards; returns the history, one dict an epoch. ``root`` is the metrics'.
 
     Writes ``folder/last.safetensors`` after every epoch and goes on from it when called again: an
-    interrupted run ends as an undisturbed one. Every epoch draws its order, augmentation and latent
+    interrupted run ends as an undisturbed one. "gradients" in the history: mean norm of the watched weights' gradients. Every epoch draws its order, augmentation and latent
     samples from (seed, phase, epoch) alone. Raises FloatingPointError when the loss is no longer finite;
     the last good epoch stays on disk.
     """
@@ -77,7 +77,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
             for name, module in networks.named_children():
                 module.train(name in phase.learns)
             order = torch.randperm(len(training), generator=draws)
-            totals, began = {}, time.perf_counter()
+            totals, gradients, began = {}, {}, time.perf_counter()
             for step in range(steps):
                 rows = np.sort(order[step * batch : (step + 1) * batch].numpy())
                 angle, flip = draw_augmentation(batch, draws, preset.max_rotation, preset.flip_probability)
@@ -88,6 +88,10 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
                 terms = model(warp(crops, pose, preset.size, angle, flip), epoch * steps + step)
                 optimizer.zero_grad()
                 fabric.backward(sum(terms.values()))
+                if step % 8 == 0:
+                    for name, weight in networks.watched.items():
+                        if weight.grad is not None:
+                            gradients.setdefault(name, []).append(weight.grad.norm())
                 optimizer.step()
                 for name, term in terms.items():
                     totals.setdefault(name, []).append(term.detach())
@@ -102,7 +106,8 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
             seconds = time.perf_counter() - began
             error = _mean_error(networks, evaluation, preset, fabric, root)
             history.append({"phase": phase.name, "epoch": epoch, "steps": steps, "seconds": round(seconds, 2),
-                            "images_per_second": round(steps * batch / seconds, 1), "mepe": error} | losses)  # fmt: skip
+                            "images_per_second": round(steps * batch / seconds, 1), "mepe": error,
+                            "gradients": {name: torch.stack(norms).mean().item() for name, norms in gradients.items()}} | losses)  # fmt: skip
             _save(folder / "last.safetensors", networks, optimizer, (number, epoch + 1), history)
     bar.close()
     networks.requires_grad_(True)
