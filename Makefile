@@ -1,5 +1,5 @@
-# Two commands: `make book` renders hands, trains, and builds the book; `make test` tests all of it.
-# PRESET, DATASET, DATA_ROOT and SEED choose another run; CORES says how many processor cores to use.
+# Two commands: `make book` renders hands, trains every row, and builds the book; `make test` tests all of it.
+# PRESET, DATASET, DATA_ROOT, SEED and SEEDS (how many) choose another run; CORES says how many processor cores to use.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
@@ -7,15 +7,21 @@ PRESET ?= quick
 DATASET ?= synthetic
 DATA_ROOT ?=
 SEED ?= 0
+SEEDS ?= 1
 CORES ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
 VENV := .venv/bin
 READY := .venv/ready
+# One training at a time on a GPU.
+GPUS ?= $(shell command -v nvidia-smi >/dev/null && echo "--resources gpu=1")
+SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --quiet rules host progress \
+  --rerun-incomplete --nolock $(GPUS) $(GOAL) --config preset=$(PRESET) dataset=$(DATASET) data_root="$(DATA_ROOT)" \
+  seed=$(SEED) seeds=$(SEEDS) python=$(VENV)/python
+RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(SEEDS)),to$(shell echo $$(($(SEED) + $(SEEDS) - 1))))
 
-.PHONY: book test bench record notebooks lock clean
+.PHONY: book test bench decisions record pages notebooks lock clean
 
 book: $(READY)
-	$(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --quiet rules host progress \
-	  --rerun-incomplete --nolock --config preset=$(PRESET) dataset=$(DATASET) data_root="$(DATA_ROOT)" seed=$(SEED) python=$(VENV)/python
+	$(SNAKEMAKE)
 
 test: $(READY)
 	$(VENV)/python -m pytest
@@ -24,14 +30,27 @@ test: $(READY)
 bench: $(READY)
 	$(VENV)/python -m tests.bench
 
-# The pages of the last `make book` become the recorded run, the one that `jupyter-book build .` shows.
+# What the choices change: trains the variants of the page of decisions; the next `make book` shows them.
+decisions: $(READY)
+	OMP_NUM_THREADS=$(CORES) $(VENV)/python -m handpose.decisions --preset $(PRESET) --dataset $(DATASET) --data-root "$(DATA_ROOT)" \
+	  --seed $(SEED) --threads $(CORES)
+
+# The pages and results of the last `make book` become the recorded run, the one that `jupyter-book build .` shows.
 record: $(READY)
-	$(VENV)/python -m handpose.book --record runs/pages/$(DATASET)-$(PRESET)-seed$(SEED)
+	$(VENV)/python -m handpose.book --record runs/pages/$(RUN)
+
+# The recorded pages anew, from the recorded results: minutes, no training.
+pages: GOAL = pages
+pages: PRESET = desktop
+pages: SEEDS = 3
+pages: $(READY)
+	$(SNAKEMAKE) recorded=1
+	$(VENV)/python -m handpose.book --record runs/pages/$(RUN)-recorded
 
 # Source notebooks: sync py:percent and ipynb, and store the outputs of a run at `smoke`.
 notebooks: $(READY)
 	$(VENV)/jupytext --sync notebooks/*.py
-	for name in data disentangle align refine row results; do \
+	for name in data warmup disentangle align refine row results claims decisions; do \
 	  OMP_NUM_THREADS=1 $(VENV)/python -m handpose.notebook notebooks/$$name.ipynb notebooks/$$name.ipynb; done
 
 $(READY): requirements.txt pyproject.toml

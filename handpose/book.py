@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .records import PACKAGE, atomic_path, read_json
+from .records import PACKAGE, atomic_path
 
 ROOT = PACKAGE.parent
 _UNFINISHED = shutil.ignore_patterns("failed-*", ".*")
@@ -33,14 +33,15 @@ def stage(pages, site):
     """
     check(pages)
     site = Path(site)
-    for path in (site / "book", site / "handpose"):
+    for path in (site / "book", site / "handpose", site / "notebooks"):
         shutil.rmtree(path, ignore_errors=True)
     site.mkdir(parents=True, exist_ok=True)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(ROOT / name, site / name)
     shutil.copytree(ROOT / "book", site / "book", ignore=shutil.ignore_patterns("runs"))
     shutil.copytree(PACKAGE, site / "handpose", ignore=shutil.ignore_patterns("__pycache__"))  # shown from source
-    shutil.copytree(pages, site / "book" / "runs", ignore=_UNFINISHED)
+    shutil.copytree(ROOT / "notebooks", site / "notebooks", ignore=shutil.ignore_patterns(".*"))  # to see what is stale
+    shutil.copytree(pages, site / "book" / "runs", ignore=shutil.ignore_patterns("failed-*", ".*", "stages"))
 
 
 def build(pages):
@@ -54,19 +55,36 @@ def build(pages):
 
 
 def record(pages):
-    """Make the pages of a run, and the run cards of its rows, the recorded run in ``book/runs``."""
+    """Make the pages of a run, and the results that they show, the recorded run in ``book/runs``.
+
+    Pages that were made from the recorded results leave these as they are.
+    """
     pages, runs = Path(pages), ROOT / "book" / "runs"
     check(pages)
-    cards = [card for card in sorted((ROOT / "runs" / "rows").glob("*/run.json")) if _pages_of(read_json(card)) == pages.name]
     fresh = runs.with_name("runs.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(pages, fresh, ignore=_UNFINISHED)
-    for card in cards:
-        (fresh / card.parent.name).mkdir()
-        shutil.copy2(card, fresh / card.parent.name / card.name)
+    shutil.copytree(pages, fresh, ignore=shutil.ignore_patterns("failed-*", ".*", "stages"))
+    dataset, preset = pages.name.split("-")[:2]
+    if pages.name.endswith("-recorded"):
+        shutil.copytree(runs / "results", fresh / "results")
+    else:
+        for folder in (ROOT / "runs" / "results").glob(f"{dataset}-{preset}*"):
+            if folder.name == f"{dataset}-{preset}" or folder.name.startswith(f"{dataset}-{preset}+"):
+                shutil.copytree(folder, fresh / "results" / folder.name, ignore=_UNFINISHED)
     picture(ROOT / "book" / "_static" / "hands.jpg")
     shutil.rmtree(runs, ignore_errors=True)
     os.rename(fresh, runs)
+
+
+def stale(runs=ROOT / "book" / "runs"):
+    """What in the recorded run is older than what made it: {page or result: why}. Empty when all of it is current."""
+    from .notebook import stale_page
+    from .results import Result
+
+    found = {path.name: stale_page(path) for path in sorted(Path(runs).glob("*.ipynb"))}
+    for card in sorted(Path(runs).glob("results/*/*/run.json")):
+        found[str(card.parent.relative_to(runs))] = Result(card.parent).stale
+    return {name: why for name, why in found.items() if why}
 
 
 def picture(path, count=12, size=256):
@@ -85,10 +103,6 @@ def picture(path, count=12, size=256):
         draw_skeleton(axes, uv - 0.5)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100, pil_kwargs={"quality": 88})
-
-
-def _pages_of(card):
-    return f"{card['dataset']}-{card['preset']}-seed{card['seed']}"
 
 
 def main(arguments=None):

@@ -170,9 +170,9 @@ def stage_settings(stage, row, preset, seed):
 
 
 def stage_owner(stage, row):
-    """Name of the first row that trains the very stage that ``row`` needs (itself, at the latest); "all" for the warm-up."""
+    """Name of the first row that trains the very stage that ``row`` needs (itself, at the latest); "warmup" for the warm-up."""
     if stage == "warmup":
-        return "all"
+        return "warmup"
     wanted = _parts(stage, find_row(row))
     everything = ROWS | CONTROLS
     return next(name for name, other in everything.items() if stage in other.stages and _parts(stage, other) == wanted)

@@ -12,7 +12,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from .records import PACKAGE, atomic_path
+from .records import PACKAGE, atomic_path, digest, source_digest
 
 #: Set in the kernels of notebooks that become pages of the book.
 _PAGE = "HANDPOSE_PAGE"
@@ -87,23 +87,52 @@ def show_pictures(figure):
     display({"image/jpeg": encoded, "text/plain": "<pictures>"}, raw=True)
 
 
-def show_card(card):
+def show_card(card, unfolded=True):
     """Display a run card: which run, on what, how long it took. The values are escaped."""
-    from IPython.display import HTML, display
+    from IPython.display import display
 
     commit = card["commit"][:12] + (" with local changes" if card["dirty"] else "") if card["commit"] else "not in git"
     lines = {
         "run": f"row {card['row']}, stage {card['stage']}, preset {card['preset']}, dataset {card['dataset']}, seed {card['seed']}",
         "data": f"{card['frames']['training']} training and {card['frames']['evaluation']} evaluation frames, "
         f"fingerprint {card['data_fingerprint']}",
-        "code": f"commit {commit}, source {card['source']}, identity {card['identity']}",
+        "code": f"commit {commit}, training code {card['training_code']}, identity {card['identity']}",
         "machine": f"{card['device']}, {card['threads']} thread(s), precision {card['precision']}, {card['platform']}",
         "cost": f"{card['seconds']:.0f} s of training, {card['peak_memory_mib']} MiB at most",
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
         "result": ", ".join(f"{name} {value:.3f}" for name, value in card["metrics"].items()),
     }
     rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in lines.items())
-    display(HTML(f'<details class="run-card" open><summary>Run card</summary><table>{rows}</table></details>'))
+    summary = "Run card" if unfolded else f"Run: {lines['run']}"
+    display(_folded(summary, f"<table>{rows}</table>", unfolded), raw=True)
+
+
+def show_run(*results):
+    """Display, folded under a figure, which runs it was made from: the run card of one ``Result``, a list of several."""
+    from IPython.display import display
+
+    if len(results) == 1:
+        return show_card(results[0].card, unfolded=False)
+    cards = [result.card for result in results]
+    lines = [
+        (card["row"], card["seed"], f"{card['metrics']['mepe']:.2f}", f"{card['seconds']:.0f}", (card["commit"] or "")[:12], card["identity"])
+        for card in cards
+    ]  # fmt: skip
+    names = ("row", "seed", "MEPE (mm)", "training (s)", "commit", "identity")
+    rows = "".join("<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in line) + "</tr>" for line in lines)
+    head = "".join(f"<th>{name}</th>" for name in names)
+    summary = f"Runs: {len(cards)} on {cards[0]['dataset']}, preset {cards[0]['preset']}, seeds {_listed(cards, 'seed')}"
+    return display(_folded(summary, f"<table><tr>{head}</tr>{rows}</table>"), raw=True)
+
+
+def _listed(cards, key):
+    return ", ".join(str(value) for value in sorted({card[key] for card in cards}))
+
+
+def _folded(summary, content, unfolded=False):
+    state = " open" if unfolded else ""
+    text = f'<details class="run-card"{state}><summary>{html.escape(summary)}</summary>{content}</details>'
+    return {"text/html": text, "text/plain": "<run card>"}
 
 
 def execute(notebook, output, parameters, kernel="python3"):
@@ -131,7 +160,40 @@ def execute(notebook, output, parameters, kernel="python3"):
             os.replace(temporary, failed)
             print(f"the notebook as far as it came: {failed}", file=sys.stderr)
             raise
-        nbformat.write(clean(nbformat.read(temporary, 4)), temporary)
+        page = clean(nbformat.read(temporary, 4))
+        if Path(notebook).resolve() != output.resolve():
+            page.metadata["handpose"] = made_of(notebook) | {"parameters": {name: str(value) for name, value in parameters.items()}}
+        nbformat.write(page, temporary)
+
+
+#: Source that turns results into what the pages show.
+_PAGE_CODE = (
+    "skeleton.py", "geometry.py", "metrics.py", "figures.py", "tables.py", "claims.py", "analysis.py", "plausibility.py",
+    "decisions.py",
+)  # fmt: skip
+
+
+def made_of(notebook):
+    """Digests of what a page is made of: its source notebook's cells and the code that computes its numbers."""
+    import nbformat
+
+    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, 4).cells]
+    return {"notebook": Path(notebook).name, "source": digest(cells), "code": source_digest(*_PAGE_CODE)}
+
+
+def stale_page(page, notebooks=PACKAGE.parent / "notebooks"):
+    """Why an executed ``page`` no longer is what its notebook would show, in words; empty when it still is."""
+    import nbformat
+
+    kept = nbformat.read(page, 4).metadata.get("handpose")
+    if kept is None:
+        return "it does not say what it was made of"
+    source = Path(notebooks) / kept["notebook"]
+    if not source.exists():
+        return f"its notebook {kept['notebook']} is gone"
+    now = made_of(source)
+    changed = {"source": f"its notebook {kept['notebook']}", "code": "the code that computes its figures"}
+    return "; ".join(f"{what} has changed" for key, what in changed.items() if kept[key] != now[key])
 
 
 def clean(notebook):

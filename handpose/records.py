@@ -20,6 +20,8 @@ except ImportError:  # not on Windows
     fcntl = None
 
 PACKAGE = Path(__file__).resolve().parent
+#: Source that decides what a stage learns; a change in it makes a new identity, a new figure style does not.
+TRAINING_CODE = ("skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py")
 
 
 @contextlib.contextmanager

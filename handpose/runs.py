@@ -19,6 +19,7 @@ from .data.synthetic.write import VERSION as GENERATOR
 from .experiments import Row, find_preset, find_row, row_stages, stage_owner, stage_settings
 from .geometry import restore_pose
 from .records import (
+    TRAINING_CODE,
     atomic_path,
     device_name,
     digest,
@@ -35,8 +36,6 @@ from .train import make_fabric, predict, train
 #: Who reads which dataset; synthetic hands lie in RHD's layout.
 READERS = {"synthetic": RHD, "rhd": RHD, "stb": STB}
 DATASETS = tuple(READERS)
-#: Source that decides what a stage learns; a change in it makes a new identity, a new figure style does not.
-_TRAINING_CODE = ("skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py")
 _FRAME_CODE = ("skeleton.py", "geometry.py", "data/frame.py", "data/rhd.py", "data/stb.py", "data/shards.py")
 
 
@@ -151,15 +150,15 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
 
 def training_code():
     """Digest of the source that decides what a stage learns; a card with another one is stale."""
-    return source_digest(*_TRAINING_CODE)
+    return source_digest(*TRAINING_CODE)
 
 
 def _owner_row(owner):
-    return Row() if owner == "all" else find_row(owner)
+    return Row() if owner == "warmup" else find_row(owner)
 
 
 def open_run(folder):
-    """Open a finished stage, or the last stage of a row: a folder with a run card, or the card itself.
+    """Open a finished stage, or the last stage of a result: a folder with a run card, or the card itself.
 
     Raises FileNotFoundError when there is none, or when the card's networks are not on this machine.
     """
@@ -167,8 +166,8 @@ def open_run(folder):
     if not (folder / "run.json").exists():
         raise FileNotFoundError(f"{folder} holds no finished run (no run.json): train it first")
     card = read_json(folder / "run.json")
-    if "stages" in card:  # a row's card: runs/rows/NAME/run.json
-        folder = folder.parent.parent / "stages" / card["stages"][card["stage"]]["folder"]
+    if "stages" in card:  # a result's card: runs/results/NAME/ROW/run.json
+        folder = folder.parents[2] / "stages" / card["stages"][card["stage"]]["folder"]
         if not (folder / "run.json").exists():
             raise FileNotFoundError(f"the networks of this run are not on this machine ({folder} is missing): train it first")
     return Run(folder, card)
@@ -243,24 +242,3 @@ def mean_pose(data):
 def run_row(row, **options):
     """Train all stages of ``row`` (those that are missing) and return the ``Run`` of its last."""
     return run_stage(find_row(row).stages[-1], row, **options)
-
-
-def row_card(row, **options):
-    """The run card of a row whose stages are trained: its last stage's, with the cost of all of them.
-
-    ``options`` are those of ``run_stage``. The card adds ``paper``, the paper's MEPE on RHD, and ``stages``:
-    folder, identity, settings and seconds of each.
-    """
-    runs = [run_stage(stage, row, **options) for stage in row_stages(row, options.get("preset", "quick"))]
-    cards = [run.card for run in runs]
-    return cards[-1] | {
-        "row": row,
-        "paper": find_row(row).paper,
-        "seconds": round(sum(card["seconds"] for card in cards), 1),
-        "wall_seconds": round(sum(card["wall_seconds"] for card in cards), 1),
-        "peak_memory_mib": max(card["peak_memory_mib"] for card in cards),
-        "stages": {
-            run.card["stage"]: {"folder": run.folder.name} | {key: run.card[key] for key in ("identity", "settings", "seconds")}
-            for run in runs
-        },
-    }

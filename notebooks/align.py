@@ -16,33 +16,35 @@
 # %% [markdown]
 # # Stage 2: align
 #
-# Two variational mappers carry the latents of picture and pose into one new space, read by the one decoder they share
-# (eqs. 5-7). The encoders are frozen at first; then everything is finetuned. The dotted line marks the change.
+# Two variational mappers take the picture's pose latent and the true pose latent into new Gaussians, and one decoder reads
+# both (eqs. 5-7). First the encoders stay as they are, then everything is finetuned.
 
 # %% tags=["parameters", "hide-input"]
-preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
+preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper; settings: "quick+refine_epochs=2"
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
-row: str = "D3"  # a row of Table 1
+row: str = "D3"  # a row of Table 1 or 2
 seed: int = 0
 output_dir: str = "runs"  # relative to the checkout
 threads: int = 1  # processor threads of this notebook
 device: str = "auto"  # auto, cpu or cuda
+recorded: bool = False  # only show the results that come with the repository
 
 # %% tags=["hide-input"]
 from handpose.notebook import check_parameters
 
-check_parameters(globals(), "preset", "dataset", "data_root", "row", "seed", "output_dir", "threads", "device")
+check_parameters(globals(), "preset", "dataset", "data_root", "row", "seed", "output_dir", "threads", "device", "recorded")
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
+import numpy as np
 
 from handpose import figures
-from handpose.notebook import project_path, show_card
-from handpose.runs import run_stage
+from handpose.notebook import project_path, show_run
+from handpose.results import obtain
 
-where = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir))
-options = dict(where, seed=seed, threads=threads, device=device)
+options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir),
+               seed=seed, threads=threads, device=device, recorded=recorded)
 
 # %% [markdown]
 # ## Training
@@ -50,15 +52,40 @@ options = dict(where, seed=seed, threads=threads, device=device)
 # Stages below this one are trained first where they are missing; a finished stage is only opened.
 
 # %% tags=["nbval-ignore-output"]
-run = run_stage("align", row, **options)
+result = obtain(row, "align", **options)
 
 # %%
-print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}")
-print(f"MEPE {run.card['metrics']['mepe']:.1f} mm, AUC {run.card['metrics']['auc']:.3f} on the evaluation split")
+print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}, stage {result.card['stage']}")
+print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics']['auc']:.3f} on the evaluation split")
+if result.stale:
+    print(f"stale: {result.stale}")
 
 # %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input"]
-figures.training_curves(run.history)
+figures.training_curves([epoch for epoch in result.history if epoch["stage"] == result.card["stage"]])
 plt.show()
+show_run(result)
+
+# %% [markdown]
+# What the shared decoder reads from the picture and from the true pose, on the first two principal axes of the latter.
+
+# %% mystnb={"image": {"alt": "Scatter of the shared decoder's inputs from picture and from true pose on two principal axes"}} tags=["hide-input"]
+if (result.folder / "analysis.npz").exists():
+    read_rgb = result.analysis["read_rgb"][:512].astype(np.float32)
+    read_pose = result.analysis["read_pose"][:512].astype(np.float32)
+    centre = read_pose.mean(0)
+    axes_2d = np.linalg.svd(read_pose - centre, full_matrices=False)[2][:2].T
+    figure, axes = plt.subplots(figsize=(4.5, 4))
+    for z, name, colour in ((read_pose, "from the true pose", "#0072B2"), (read_rgb, "from the picture", "#D55E00")):
+        axes.scatter(*((z - centre) @ axes_2d).T, s=5, alpha=0.5, label=name, color=colour)
+    axes.set(xlabel="first axis", ylabel="second axis")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    plt.show()
+    show_run(result)
+else:
+    print("latents are kept for the rows that the claims need: see row D0")
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-show_card(run.card)
+from handpose.notebook import show_card
+
+show_card(result.card)

@@ -20,29 +20,32 @@
 # these, and a discriminator compares them with the latents of a VAE that has only ever seen poses (eqs. 1-4).
 
 # %% tags=["parameters", "hide-input"]
-preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
+preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper; settings: "quick+refine_epochs=2"
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
-row: str = "D3"  # a row of Table 1
+stage: str = "disentangle"  # or "further": the control that goes on with it
+row: str = "D3"  # a row of Table 1 or 2
 seed: int = 0
 output_dir: str = "runs"  # relative to the checkout
 threads: int = 1  # processor threads of this notebook
 device: str = "auto"  # auto, cpu or cuda
+recorded: bool = False  # only show the results that come with the repository
 
 # %% tags=["hide-input"]
 from handpose.notebook import check_parameters
 
-check_parameters(globals(), "preset", "dataset", "data_root", "row", "seed", "output_dir", "threads", "device")
+check_parameters(globals(), "preset", "dataset", "data_root", "stage", "row", "seed", "output_dir", "threads", "device", "recorded")
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
+import numpy as np
 
 from handpose import figures
-from handpose.notebook import project_path, show_card
-from handpose.runs import prepare_data, run_stage
+from handpose.notebook import project_path, show_run
+from handpose.results import obtain
 
-where = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir))
-options = dict(where, seed=seed, threads=threads, device=device)
+options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir),
+               seed=seed, threads=threads, device=device, recorded=recorded)
 
 # %% [markdown]
 # ## Training
@@ -50,36 +53,27 @@ options = dict(where, seed=seed, threads=threads, device=device)
 # Stages below this one are trained first where they are missing; a finished stage is only opened.
 
 # %% tags=["nbval-ignore-output"]
-run = run_stage("disentangle", row, **options)
+result = obtain(row, stage, **options)
 
 # %%
-print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}")
-print(f"MEPE {run.card['metrics']['mepe']:.1f} mm, AUC {run.card['metrics']['auc']:.3f} on the evaluation split")
+print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}, stage {result.card['stage']}")
+print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics']['auc']:.3f} on the evaluation split")
+if result.stale:
+    print(f"stale: {result.stale}")
 
 # %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input"]
-figures.training_curves(run.history)
+figures.training_curves([epoch for epoch in result.history if epoch["stage"] == result.card["stage"]])
 plt.show()
+show_run(result)
 
 # %% [markdown]
 # Where the two kinds of pose latent lie: the first two principal axes of the true poses' latents, evaluation split.
 # The discriminator works to make the two clouds one.
 
 # %% mystnb={"image": {"alt": "Scatter of pose latents from pose encoder and picture encoder on two principal axes"}} tags=["hide-input"]
-import numpy as np
-import torch
-
-from handpose.data.augment import warp
-from handpose.experiments import find_preset
-
-data = prepare_data(**where)
-networks = run.networks()
-rows = np.arange(min(512, len(data.evaluation)))
-batch = warp(torch.from_numpy(np.array(data.evaluation.crops[rows])), torch.from_numpy(data.evaluation.pose[rows]),
-             find_preset(preset).size)
-with torch.no_grad():
-    z_rgb = networks.pose_part(networks.rgb_encoder(batch.images))[0].numpy()
-    z_true = networks.pose_encoder(batch.pose)[0].numpy()
-if z_rgb.shape[1] == z_true.shape[1]:
+if (result.folder / "analysis.npz").exists() and result.card["settings"]["disentangle"]:
+    z_rgb = result.analysis["latent"][:512, :64].astype(np.float32)
+    z_true = result.analysis["latent_pose"][:512].astype(np.float32)
     centre = z_true.mean(0)
     axes_2d = np.linalg.svd(z_true - centre, full_matrices=False)[2][:2].T
     figure, axes = plt.subplots(figsize=(4.5, 4))
@@ -89,8 +83,11 @@ if z_rgb.shape[1] == z_true.shape[1]:
     axes.legend(fontsize=8)
     figure.tight_layout()
     plt.show()
+    show_run(result)
 else:
-    print("without disentanglement the picture has one block of 128 latents, the pose 64: nothing to lay side by side")
+    print("latents are kept for rows with disentanglement that the claims need: see row B")
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-show_card(run.card)
+from handpose.notebook import show_card
+
+show_card(result.card)

@@ -2,7 +2,19 @@ import dataclasses
 
 import pytest
 
-from handpose.experiments import PRESETS, ROWS, Preset, find_preset, find_row, stage_owner, stage_settings
+from handpose.experiments import (
+    CONTROLS,
+    PRESETS,
+    ROWS,
+    TABLE_1,
+    TABLE_2,
+    Preset,
+    find_preset,
+    find_row,
+    row_stages,
+    stage_owner,
+    stage_settings,
+)
 
 
 def test_defaults_of_preset_are_the_papers_settings():
@@ -16,15 +28,55 @@ def test_defaults_of_preset_are_the_papers_settings():
 def test_stages_of_rows():
     assert ROWS["baseline"].stages == ("disentangle",)
     assert ROWS["D3"].stages == ("disentangle", "align", "refine")
+    assert row_stages("D3", "quick") == ("warmup", "disentangle", "align", "refine")
+    assert row_stages("D3", "paper") == ROWS["D3"].stages
 
 
-def test_rows_that_agree_on_a_stage_share_it(monkeypatch):
-    whole = ROWS["D3"]
-    monkeypatch.setitem(ROWS, "D1", dataclasses.replace(whole, geo=False))
-    assert stage_owner("align", "D1") == "D3"
-    assert stage_owner("refine", "D1") == "D1"
+def test_rows_that_agree_on_a_stage_share_it():
+    assert [stage_owner("disentangle", row) for row in ("C", "D3", "injection-pose", "A-longer")] == ["A", "B", "B", "A"]
+    assert [stage_owner("align", row) for row in ("C", "D1", "D2", "D3", "D0-longer")] == ["C", "D0", "D0", "D0", "D0"]
     assert stage_settings("align", "D1", "quick", 0) == stage_settings("align", "D3", "quick", 0)
     assert stage_settings("refine", "D1", "quick", 0) != stage_settings("refine", "D3", "quick", 0)
+
+
+def test_the_rows_are_those_of_tables_1_and_2():
+    assert TABLE_1 == ("baseline", "A", "B", "C", "D0", "D1", "D2", "D3")
+    assert TABLE_2 == ("linear-concat", "linear-pose", "injection-concat", "injection-pose") and len(ROWS) == 12
+    assert [ROWS[row].paper for row in TABLE_1] == [15.71, 15.08, 14.77, 14.82, 14.36, 13.93, 13.99, 13.88]
+    assert [ROWS[row].paper for row in TABLE_2] == [15.12, 15.13, 14.87, 14.77]
+    assert not any(row.paper for row in CONTROLS.values())
+
+
+def test_twelve_rows_of_one_seed_cost_twelve_trainings():
+    trainings = {(stage_owner(stage, row), stage) for row in ROWS for stage in row_stages(row, "quick")}
+    assert len(trainings) == 12
+    assert len({(stage, owner) for owner, stage in trainings if stage == "refine"}) == 3
+
+
+def test_every_row_ends_with_a_stage_of_its_own_but_the_one_the_paper_prints_twice():
+    last = {row: stage_owner(find_row(row).stages[-1], row) for row in ROWS | CONTROLS}
+    assert {row for row, owner in last.items() if row != owner} == {"injection-pose"}
+
+
+def test_a_control_trains_as_long_as_what_it_is_held_against():
+    assert ROWS["D1"].stages == CONTROLS["D0-longer"].stages
+    assert CONTROLS["B-longer"].stages == ("disentangle", "further")
+
+
+def test_settings_can_be_changed_in_the_presets_name():
+    changed = find_preset("quick+beta=1e-4+refine_epochs=2+alternate=false+view=homography")
+    assert (changed.beta, changed.refine_epochs, changed.alternate, changed.view) == (1e-4, 2, False, "homography")
+    assert dataclasses.replace(changed, beta=1e-5, refine_epochs=1, alternate=True, view="crop") == PRESETS["quick"]
+
+
+@pytest.mark.parametrize("text, message", [
+    ("quik+beta=1", "no preset 'quik'"), ("quick+betta=1", "no setting 'betta'; choose from training"),
+    ("quick+beta=small", "beta=small: a value like 1e-05 is wanted"), ("quick+batch=1.5", "a value like 64"),
+    ("quick+alternate=maybe", "a value like True"), ("quick+beta", "a value like"),
+])  # fmt: skip
+def test_wrong_settings_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        find_preset(text)
 
 
 def test_a_setting_of_another_stage_does_not_change_this_one():
@@ -35,7 +87,7 @@ def test_a_setting_of_another_stage_does_not_change_this_one():
 
 def test_every_setting_that_trains_belongs_to_a_stage():
     """A field of Preset that no stage hashes could change a result without changing its identity."""
-    hashed = set().union(*(stage_settings(stage, "D3", "quick", 0) for stage in ROWS["D3"].stages))
+    hashed = set().union(*(stage_settings(stage, "D3", "quick", 0) for stage in row_stages("D3", "quick")))
     of_the_data = {"training", "evaluation", "frame_size"}  # these are in the data's fingerprint
     assert {field.name for field in dataclasses.fields(Preset)} - of_the_data - {"cost"} <= hashed
 
@@ -47,5 +99,5 @@ def test_unknown_names_are_refused_with_the_right_ones(find, kind):
 
 
 def test_a_stage_that_the_row_lacks_is_refused():
-    with pytest.raises(ValueError, match="no stage 'refine'; its stages: disentangle"):
+    with pytest.raises(ValueError, match="no stage 'refine'; its stages: warmup, disentangle"):
         stage_settings("refine", "baseline", "quick", 0)

@@ -8,10 +8,9 @@ import pytest
 import handpose
 from handpose import runs
 from handpose.data import RHD, write_synthetic
-from handpose.experiments import PRESETS
+from handpose.experiments import PRESETS, find_row
 from handpose.metrics import mepe
-from handpose.records import write_json
-from handpose.tables import ablation_table
+from handpose.stages import make_networks
 
 TINY = dataclasses.replace(PRESETS["smoke"], training=40, evaluation=12, batch=16, disentangle_epochs=1)
 
@@ -49,7 +48,27 @@ def test_stages_are_chained_by_identity(whole, tiny):
     align = runs.run_stage("align", "D3", **tiny)
     first = runs.run_stage("disentangle", "D3", **tiny)
     assert whole.card["parent"] == align.card["identity"] and align.card["parent"] == first.card["identity"]
-    assert first.card["parent"] is None
+    warmup = runs.run_stage("warmup", "D3", **tiny)
+    assert first.card["parent"] == warmup.card["identity"] and warmup.card["parent"] is None
+
+
+def test_the_warm_up_is_one_for_all_rows_and_seeds(whole, tiny, monkeypatch):
+    monkeypatch.setattr(runs, "train", lambda *_: pytest.fail("trained twice"))
+    cards = [runs.run_stage("warmup", row, seed=seed, **tiny).card for row in ("D3", "baseline") for seed in (0, 7)]
+    assert all(card == cards[0] for card in cards) and cards[0]["seed"] == 0
+
+
+def test_stage_1_starts_from_the_warm_backbone(whole, tiny):
+    warm = runs.run_stage("warmup", "D3", **tiny)
+    first = make_networks("disentangle", find_row("D3"), TINY, 0, warm.state())
+    for name, value in warm.networks().rgb_encoder.backbone.state_dict().items():
+        assert np.array_equal(first.rgb_encoder.backbone.state_dict()[name], value)
+    assert first.rgb_encoder.head.out_features == 256
+
+
+def test_a_preset_without_warm_up_has_no_such_stage(tiny):
+    with pytest.raises(ValueError, match="has no stage 'warmup'; its stages: disentangle, align, refine"):
+        runs.run_stage("warmup", "D3", preset="paper", output_dir=tiny["output_dir"])
 
 
 def test_stages_hand_their_networks_on(whole, tiny):
@@ -64,24 +83,6 @@ def test_stages_hand_their_networks_on(whole, tiny):
 def test_a_finished_stage_is_not_trained_again(whole, tiny, monkeypatch):
     monkeypatch.setattr(runs, "train", lambda *_: pytest.fail("trained twice"))
     assert runs.run_row("D3", **tiny).card == whole.card
-
-
-def test_the_card_of_a_row_counts_all_its_stages(whole, tiny):
-    card = runs.row_card("D3", **tiny)
-    assert list(card["stages"]) == ["disentangle", "align", "refine"]
-    assert card["seconds"] == pytest.approx(sum(stage["seconds"] for stage in card["stages"].values()))
-    assert card["seconds"] > whole.card["seconds"] and card["metrics"] == whole.card["metrics"]
-
-
-def test_a_rows_card_opens_its_last_stage(whole, tiny):
-    path = tiny["output_dir"] / "rows" / "some" / "run.json"
-    write_json(path, runs.row_card("D3", **tiny))
-    for place in (path, path.parent, whole.folder):
-        assert np.array_equal(runs.open_run(place).predictions, whole.predictions)
-    alone = tiny["output_dir"].parent / "elsewhere" / "rows" / "some"
-    write_json(alone / "run.json", runs.row_card("D3", **tiny))
-    with pytest.raises(FileNotFoundError, match="not on this machine"):
-        handpose.load(alone)
 
 
 def test_two_processes_that_want_one_stage_train_it_once(tiny, tmp_path, monkeypatch):
@@ -133,18 +134,6 @@ def test_the_predictor_has_defaults_and_refuses_nonsense(whole):
             predictor(**arguments)
 
 
-def test_the_table_has_the_floor_every_row_and_both_changes(tiny, whole, data):
-    plain = runs.run_row("baseline", **tiny)
-    table = ablation_table({"baseline": plain, "D3": whole}, data)
-    assert [name for name, _ in table.index] == ["mean pose", "baseline", "D3"]
-    d3 = table.loc["D3"].iloc[0]
-    gain = 100 * (whole.card["metrics"]["mepe"] / plain.card["metrics"]["mepe"] - 1)
-    assert d3["synthetic, tiny", "change"] == f"{gain:+.1f} %"
-    assert d3["paper, RHD", "change"] == "-11.6 %"
-    floor = mepe(runs.mean_pose(data), data.evaluation.target)
-    assert table.iloc[0]["synthetic, tiny", "MEPE (mm)"] == f"{floor:.1f}"
-
-
 def test_the_mean_pose_is_one_pose_in_the_networks_frame(data):
     predicted = runs.mean_pose(data) - data.evaluation.root[:, None]
     lengths = np.linalg.norm(predicted, axis=-1) / data.evaluation.scale[:, None]
@@ -177,9 +166,6 @@ def test_stb_goes_through_all_stages_and_is_measured_around_its_palm(stb, tiny, 
     target = data.evaluation.target
     assert run.card["metrics"]["mepe"] == mepe(run.predictions, target, root="wrist") != mepe(run.predictions, target)
     np.testing.assert_array_equal(data.frames("evaluation").xyz, target)
-    table = ablation_table({"D3": run}, data)
-    floor = mepe(runs.mean_pose(data), target, root="wrist")
-    assert table.iloc[0]["stb, tiny", "MEPE (mm)"] == f"{floor:.1f}"
 
 
 def test_stb_needs_its_folder(tmp_path):

@@ -1,0 +1,78 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Before stage 1: the warm-up
+#
+# The paper starts from ImageNet's weights. They can't be fetched everywhere, and minutes of training are too few to learn
+# to see from nothing. So at the small presets the backbone first learns where the joints are in the picture, their x and y
+# and nothing of depth, from the training frames. It is done **once, for all rows and all seeds**: what the rows differ in
+# comes after it. At preset `paper` there is no warm-up.
+
+# %% tags=["parameters", "hide-input"]
+preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper; settings: "quick+refine_epochs=2"
+dataset: str = "synthetic"  # synthetic, rhd or stb
+data_root: str = ""  # folder of the dataset; empty: hands are rendered
+row: str = "D3"  # a row of Table 1 or 2
+seed: int = 0
+output_dir: str = "runs"  # relative to the checkout
+threads: int = 1  # processor threads of this notebook
+device: str = "auto"  # auto, cpu or cuda
+recorded: bool = False  # only show the results that come with the repository
+
+# %% tags=["hide-input"]
+from handpose.notebook import check_parameters
+
+check_parameters(globals(), "preset", "dataset", "data_root", "row", "seed", "output_dir", "threads", "device", "recorded")
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import numpy as np
+
+from handpose import figures
+from handpose.notebook import project_path, show_run
+from handpose.results import obtain
+
+options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir),
+               seed=seed, threads=threads, device=device, recorded=recorded)
+
+# %% [markdown]
+# ## Training
+#
+# Stages below this one are trained first where they are missing; a finished stage is only opened.
+
+# %% tags=["nbval-ignore-output"]
+from handpose.experiments import find_preset
+
+warmed = find_preset(preset).weights == "warmup"
+result = obtain(row, "warmup" if warmed else "disentangle", **options)
+
+# %%
+if not warmed:
+    print(f"this preset starts from weights {find_preset(preset).weights!r}: no warm-up; what follows is stage 1")
+print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}, stage {result.card['stage']}")
+print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics']['auc']:.3f} on the evaluation split (depth predicted as zero)")
+if result.stale:
+    print(f"stale: {result.stale}")
+
+# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input"]
+figures.training_curves([epoch for epoch in result.history if epoch["stage"] == result.card["stage"]])
+plt.show()
+show_run(result)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+from handpose.notebook import show_card
+
+show_card(result.card)

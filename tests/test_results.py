@@ -1,0 +1,116 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import handpose
+from handpose import results, runs
+from handpose.experiments import PRESETS
+from handpose.metrics import mepe
+from handpose.results import Results, obtain, results_folder
+
+TINY = dataclasses.replace(PRESETS["smoke"], training=40, evaluation=12, batch=16, disentangle_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    PRESETS["tiny"] = TINY
+    yield dict(preset="tiny", output_dir=tmp_path_factory.mktemp("results"), progress=False, device="cpu")
+    del PRESETS["tiny"]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny):
+    return obtain("D3", **tiny)
+
+
+@pytest.fixture(scope="module")
+def everything(tiny, whole):
+    return Results(results_folder("tiny", output_dir=tiny["output_dir"]))
+
+
+def test_the_kept_predictions_give_the_cards_figures(tiny, whole, everything):
+    run = runs.run_row("D3", **tiny)
+    assert mepe(whole.predicted, everything.target) == pytest.approx(run.card["metrics"]["mepe"], abs=0.01)
+    assert everything.errors("D3", 0).mean() == pytest.approx(whole.card["metrics"]["mepe"], abs=0.01)
+    assert everything.errors("mean pose", 0).mean() == pytest.approx(whole.card["mean_pose"]["mepe"], abs=0.01)
+
+
+def test_kept_poses_are_within_a_hundredth_of_a_millimetre(tiny, everything):
+    data = runs.prepare_data("tiny", output_dir=tiny["output_dir"], progress=False)
+    target = data.evaluation.target
+    root = 0.5 * (target[:, :1] + target[:, 9:10])
+    assert np.abs(everything.target - (target - root)).max() < 0.0051
+    assert np.array_equal(everything.visible, data.evaluation.visible) and everything.fingerprint == data.fingerprint
+
+
+def test_the_card_counts_all_stages(whole):
+    card = whole.card
+    assert list(card["stages"]) == ["warmup", "disentangle", "align", "refine"]
+    assert card["seconds"] == pytest.approx(sum(stage["seconds"] for stage in card["stages"].values()))
+    assert (card["row"], card["paper"], card["stage"]) == ("D3", 13.88, "refine")
+    assert [epoch["stage"] for epoch in whole.history] == ["warmup", "disentangle", "align", "align", "refine"]
+
+
+def test_a_stage_is_the_result_of_the_row_that_ends_with_it(tiny, whole):
+    align = obtain("D3", "align", **tiny)
+    assert align.folder.name == "D0-seed0" and align.card["identity"] == whole.card["stages"]["align"]["identity"]
+    assert obtain("D3", "warmup", **tiny | dict(seed=5)).folder.name == "warmup-seed0"
+
+
+def test_rows_that_are_one_have_a_card_each(tiny):
+    row, same = obtain("B", **tiny), obtain("injection-pose", **tiny)
+    assert np.array_equal(row.predicted, same.predicted) and row.card["identity"] == same.card["identity"]
+    assert (row.card["row"], same.card["row"]) == ("B", "injection-pose")
+
+
+def test_a_result_opens_as_a_predictor(whole, tiny):
+    image = np.zeros((48, 64, 3), np.uint8)
+    assert handpose.load(whole.folder)(image).shape == handpose.load(whole.folder / "run.json")(image).shape == (21, 3)
+    for path in (tiny["output_dir"] / "elsewhere" / "results" / "x" / "y" / "run.json",):
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(whole.card))
+        with pytest.raises(FileNotFoundError, match="not on this machine"):
+            handpose.load(path)
+
+
+def test_an_interrupted_result_is_made_again(tiny, whole):
+    (whole.folder / "run.json").unlink()
+    with pytest.raises(FileNotFoundError, match="has not been run"):
+        Results(whole.folder.parent)["D3", 0]
+    assert obtain("D3", **tiny).card["identity"]
+    assert Results(whole.folder.parent).seeds("D3") == [0]
+
+
+def test_a_result_says_when_it_is_stale(whole, tiny, monkeypatch):
+    assert whole.stale == ""
+    monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(TINY, kcs_weight=1.0))
+    assert whole.stale == "the settings of stage refine have changed"
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    monkeypatch.setattr(results, "training_code", lambda: "other")
+    assert whole.stale == "the code that trains has changed"
+
+
+def test_results_on_other_data_are_not_mixed(tiny, whole, monkeypatch):
+    real = results.prepare_data
+
+    def other(*arguments, **options):
+        data = real(*arguments, **options)
+        split = dataclasses.replace(data.evaluation, fingerprint="other")
+        return dataclasses.replace(data, evaluation=split)
+
+    (whole.folder / "run.json").unlink()
+    monkeypatch.setattr(results, "prepare_data", other)
+    with pytest.raises(ValueError, match="holds results on other data"):
+        obtain("D3", **tiny)
+    monkeypatch.undo()
+    obtain("D3", **tiny)
+
+
+def test_what_has_not_been_run_is_said(tmp_path, everything):
+    with pytest.raises(FileNotFoundError, match="holds no results: run `make book`"):
+        Results(tmp_path)
+    with pytest.raises(FileNotFoundError, match="row D1, seed 3 has not been run"):
+        everything["D1", 3]
+    assert everything.seeds("D1") == []
