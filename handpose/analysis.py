@@ -149,8 +149,8 @@ class Estimate(NamedTuple):
 def _bootstrap(columns, statistic, seed):
     """``statistic`` of the means (..., K) of columns (N, K) -> Estimate; the draws resample the N frames."""
     count = len(columns)
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), _DRAWS) / count
-    low, high = np.percentile(statistic(draws @ columns), [2.5, 97.5])
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), _DRAWS)
+    low, high = np.percentile(statistic(draws @ columns / count), [2.5, 97.5])
     return Estimate(float(statistic(columns.mean(0))), float(low), float(high))
 
 

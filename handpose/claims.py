@@ -1,113 +1,20 @@
 """The paper's claims as data, and what the stored results say about each.
 
 A claim holds one row against another. Both are measured frame by frame with the same seeds on the same frames, so
-that differences are paired; ``Effect`` has them with their intervals, ``verdict`` turns an effect into words.
+that differences are paired; ``effects.Effect`` has them with their intervals, ``effects.verdict`` turns one into words.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from scipy import stats
+from matplotlib.ticker import LogLocator
 
 from . import analysis, plausibility
+from .effects import Effect, forest_plot, paired_effect, verdict
 from .experiments import find_row
-
-_LEVEL = (2.5, 97.5)
-SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided at this scale"
-ONE_SEED, NOT_RUN = "undecided (one seed)", "not run"
-
-
-@dataclass(frozen=True)
-class Effect:
-    """Paired difference, row minus base, in the unit of what was measured (MEPE: mm).
-
-    mean: over seeds and frames; relative: mean / the base's own mean; per_seed: one difference a seed. Intervals of
-    95 %: bootstrap over seeds and frames, frames_only with these very seeds, over_seeds by Student's t from per_seed
-    alone (NaN with one seed).
-    """
-
-    mean: float
-    relative: float
-    bootstrap: tuple
-    frames_only: tuple
-    over_seeds: tuple
-    per_seed: tuple
-    seeds: tuple
-
-    @property
-    def low(self):
-        """Lower end of the interval that verdicts are read from: the lower one of ``bootstrap`` and ``over_seeds``."""
-        return float(np.fmin(self.bootstrap[0], self.over_seeds[0]))
-
-    @property
-    def high(self):
-        """Upper end of the interval that verdicts are read from: the higher one of ``bootstrap`` and ``over_seeds``."""
-        return float(np.fmax(self.bootstrap[1], self.over_seeds[1]))
-
-
-def paired_effect(row, base, seeds=None, draws=2000, seed=0):
-    """``Effect`` of two lists of arrays (N,), one a seed: what row and base measured on the same N frames.
-
-    The bootstrap draws seeds with replacement, then frames with replacement, the same frames for all drawn seeds.
-    Raises ValueError for shapes that differ, no seed and no frame.
-    """
-    row, base = (np.asarray(list(values), np.float64) for values in (row, base))
-    if row.shape != base.shape or row.ndim != 2 or row.size == 0:
-        raise ValueError(f"row and base must both be a list of arrays (N,), one a seed; got shapes {row.shape} and {base.shape}")
-    seeds = tuple(range(len(row))) if seeds is None else tuple(seeds)
-    if len(seeds) != len(row):
-        raise ValueError(f"{len(row)} arrays for {len(seeds)} seeds")
-    difference = row - base  # (S, N)
-    per_seed = difference.mean(1)
-    frame_draws, seed_draws = _draws(difference.shape[1], draws, seed), _draws(len(row), draws, seed + 1)
-    by_seed = frame_draws @ difference.T  # (draws, S): each seed's difference on the drawn frames
-    mean, relative = float(per_seed.mean()), float(per_seed.mean() / base.mean()) if base.mean() else float("nan")
-    return Effect(
-        mean, relative, _interval((by_seed * seed_draws).sum(1)), _interval(by_seed.mean(1)),
-        t_interval(per_seed), tuple(map(float, per_seed)), seeds,
-    )  # fmt: skip
-
-
-@lru_cache(maxsize=8)
-def _draws(count, draws, seed):
-    """``draws`` bootstrap samples of ``count`` things as weights that sum to 1: (draws, count)."""
-    drawn = np.random.default_rng(seed).integers(count, size=(draws, count)) + count * np.arange(draws)[:, None]
-    return np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count) / count
-
-
-def _interval(values):
-    return tuple(map(float, np.percentile(values, _LEVEL)))
-
-
-def t_interval(per_seed):
-    """95 % interval of the mean of ``per_seed`` (S,) by Student's t; (NaN, NaN) with one seed."""
-    count = len(per_seed)
-    if count < 2:
-        return float("nan"), float("nan")
-    half = stats.t.ppf(_LEVEL[1] / 100, count - 1) * np.std(per_seed, ddof=1) / np.sqrt(count)
-    return float(np.mean(per_seed) - half), float(np.mean(per_seed) + half)
-
-
-def verdict(effect, direction=-1):
-    """What ``effect`` says of a claim that it is negative (``direction`` -1) or positive (1), in words.
-
-    "supported": two seeds at least, all of them agree in sign, and the whole interval from ``effect.low`` to
-    ``effect.high`` lies on the claimed side. "not supported": the same on the other side. Else "undecided at this
-    scale". The interval holds both the bootstrap and Student's t over the seeds: a bootstrap can only draw the seeds
-    that were run, and of three seeds it finds an effect where there is none about one time in four.
-    """
-    if effect is None:
-        return NOT_RUN
-    if len(effect.seeds) < 2:
-        return ONE_SEED
-    for sign, word in ((direction, SUPPORTED), (-direction, NOT_SUPPORTED)):
-        ends = sign * np.array([effect.low, effect.high, *effect.per_seed])
-        if (ends > 0).all():
-            return word
-    return UNDECIDED
-
+from .tables import NOT_RUN, claims_frame, mean_and_spread
 
 # What is measured: functions of (results, row, seed) -> (N,), one value a frame, or (1,) where there is one a seed.
 
@@ -117,10 +24,10 @@ def _error(results, row, seed):
 
 
 def _interaction(results, row, seed):
-    """The paper's Table 2 as one difference: what the injection decoder's error would be if it gained as the plain one does."""
+    """Table 2 as one difference: the base row stands for the error of injection if it gained what the plain decoder gains."""
     if row == "injection-pose":
         return _error(results, row, seed)
-    return sum(sign * _error(results, name, seed) for sign, name in ((1, "injection-concat"), (1, "linear-pose"), (-1, "linear-concat")))
+    return _error(results, row, seed) + _error(results, "linear-pose", seed) - _error(results, "linear-concat", seed)
 
 
 def _bones(results, row, seed):
@@ -128,21 +35,23 @@ def _bones(results, row, seed):
 
 
 def _violations(results, row, seed):
-    return 100 * plausibility.violations(results[row, seed].predicted, left_hands(results)).mean(1)
-
-
-def left_hands(results):
-    """Which frames show a left hand: bool (N,). Raises FileNotFoundError for photographs, where it was not kept."""
-    if "hand" not in results.factors:
-        raise FileNotFoundError(f"{results.folder} does not say which hands are left")
-    return results.factors["hand"].to_numpy() == "left"
+    return 100 * plausibility.violations(results[row, seed].predicted, results.left).mean(1)
 
 
 def moved(results, row, seed, change):
     """How far predictions move when only the ``change`` ("background" or "light") of a picture is another: (M,), mm."""
     arrays = _analysis(results, row, seed, f"pair_{change}")
-    shift = arrays[f"pair_{change}"].astype(np.float64) - arrays["pair_same"]
-    return np.linalg.norm(shift, axis=-1).mean(1)
+    return _distance(arrays, f"pair_{change}", "pair_same")
+
+
+def worse(results, row, seed, change):
+    """How much larger each frame's error gets when only the ``change`` of the picture is another: (M,), mm."""
+    arrays = _analysis(results, row, seed, f"pair_{change}")
+    return _distance(arrays, f"pair_{change}", "pair_target") - _distance(arrays, "pair_same", "pair_target")
+
+
+def _distance(arrays, one, other):
+    return np.linalg.norm(arrays[one].astype(np.float64) - arrays[other], axis=-1).mean(1)
 
 
 def _analysis(results, row, seed, needed):
@@ -168,12 +77,17 @@ def _gradient(results, row, seed, layer, over=None):
 BACKBONE, LAYER_1, LAST_LAYER = "backbone, first layer", "decoder layer 1", "decoder layer 4"
 
 
+#: What a probe reads: "B pose part" is the pose part of row B's latent, "A 64 of 128 latents" as many of row A's.
+POSE_PART, CONTEXT_PART, HALF = "pose part", "context part", "64 of 128 latents"
+
+
 def _probe(results, row, seed, factor):
-    """Score of the linear probe that reads ``factor`` from one part of the latent; ``row`` is "B pose" or "B context"."""
-    row, part = row.split()
+    """Score of the linear probe that reads ``factor`` from a part of the latent; ``row`` is like "B pose part"."""
+    row, part = row.split(" ", 1)
     if not len(results.factors):
         raise FileNotFoundError(f"nothing is known of the {factor} of photographs")
-    latent = analysis.latent_blocks(_analysis(results, row, seed, "latent"))[f"{part} part"]
+    arrays = _analysis(results, row, seed, "latent")
+    latent = arrays["latent"][:, : arrays["latent_pose"].shape[1]] if part == HALF else analysis.latent_blocks(arrays)[part]
     columns, kind = analysis.PROBES[factor]
     targets = analysis.probe_targets(results)
     return np.array([analysis.probe(latent, np.column_stack([targets[name] for name in columns]).squeeze(), kind).score])
@@ -187,6 +101,8 @@ KINDS = {
     "violations": (_violations, "% of joints"),
     "background": (lambda *of: moved(*of, "background"), "mm"),
     "light": (lambda *of: moved(*of, "light"), "mm"),
+    "background, error": (lambda *of: worse(*of, "background"), "mm"),
+    "light, error": (lambda *of: worse(*of, "light"), "mm"),
     "gradient": (lambda *of: _gradient(*of, BACKBONE), "times"),
     "gradient, layer 1": (lambda *of: _gradient(*of, LAYER_1), "times"),
     "gradient, layer 1 to 4": (lambda *of: _gradient(*of, LAYER_1, LAST_LAYER), "times"),
@@ -215,6 +131,27 @@ def effect(results, row, base, seeds=None, draws=2000, seed=0, kind="mepe"):
     return paired_effect(rows, bases, tuple(found), draws, seed)
 
 
+def measures_table(results, rows, kinds):
+    """What ``kinds`` {heading: kind} measure, mean ± standard deviation over seeds: DataFrame of texts, a line a row.
+
+    Rows without a seed that was measured are left out.
+    """
+    lines = {}
+    for row in rows:
+        values = {heading: [_mean(results, row, seed, kind) for seed in results.seeds(row)] for heading, kind in kinds.items()}
+        values = {heading: [value for value in column if value is not None] for heading, column in values.items()}
+        if any(values.values()):
+            lines[row] = {heading: mean_and_spread(column, 2) for heading, column in values.items()}
+    return pd.DataFrame.from_dict(lines, orient="index", columns=list(kinds)).rename_axis("row")
+
+
+def _mean(results, row, seed, kind):
+    try:
+        return float(KINDS[kind][0](results, row, seed).mean())
+    except FileNotFoundError:
+        return None
+
+
 def _common_seeds(results, row, base):
     return sorted(set(results.seeds(row.split()[0])) & set(results.seeds(base.split()[0])))
 
@@ -240,17 +177,28 @@ class Claim:
         return KINDS[self.kind][1]
 
 
+_LATENTS = "sections 3.1.1, 4.3"
+_FACTORS = ("background", "light")
+
+
 def _kept_out(row):
     return [
-        Claim(f"{factor}-out-{row}", f"The pose part of row {row}'s latent tells less about the {factor} than the context part", "section 3.1.1",
-              f"{row} pose", f"{row} context", kind=f"probe {factor}") for factor in ("background", "light")
+        Claim(f"{factor}-out-{row}", f"Row {row}'s pose part tells less about the {factor} than its context part", _LATENTS,
+              f"{row} {POSE_PART}", f"{row} {CONTEXT_PART}", kind=f"probe {factor}") for factor in _FACTORS
+    ]  # fmt: skip
+
+
+def _known_less(row, base):
+    return [
+        Claim(f"{factor}-less-{row}", f"It tells less about the {factor} than as many latents of row {base}", _LATENTS,
+              f"{row} {POSE_PART}", f"{base} {HALF}", kind=f"probe {factor}") for factor in _FACTORS
     ]  # fmt: skip
 
 
 def _steadier(row, base, what):
     return [
-        Claim(f"steady-{factor}-{row}", f"Under another {factor}, predictions move less with {what}", "sections 3.1.1, 4.3",
-              row, base, kind=factor) for factor in ("background", "light")
+        Claim(f"steady-{factor}-{row}", f"Under another {factor}, predictions move less with {what}", _LATENTS,
+              row, base, kind=factor) for factor in _FACTORS
     ]  # fmt: skip
 
 
@@ -266,13 +214,15 @@ CLAIMS = (
     Claim("both-over-kcs", "Both losses are better than KCS alone", _TABLE_1, "D3", "D1"),
     Claim("both-over-geo", "Both losses are better than GEO alone", _TABLE_1, "D3", "D2"),
     Claim("whole", "The whole method beats the baseline", _TABLE_1, "D3", "baseline"),
-    Claim("pose-part", "The injection decoder gains from reading the pose part alone", _TABLE_2, "injection-pose", "injection-concat"),
+    Claim("pose-part", "The injection decoder gains from reading the pose part alone", _TABLE_2,
+          "injection-pose", "injection-concat"),
     Claim("pose-part-linear", "The linear decoder does not", _TABLE_2, "linear-pose", "linear-concat", direction=1),
     Claim("pose-part-interaction", "The injection decoder gains more from it than the linear one", _TABLE_2,
           "injection-pose", "injection-concat", kind="interaction"),
-    Claim("gradient", "With the injection decoder more gradient reaches the backbone's first layer", "section 3.3", "A", "baseline",
-          kind="gradient", direction=1),
-    Claim("gradient-decoder", "... and the decoder's first layer", "section 3.3", "A", "baseline", kind="gradient, layer 1", direction=1),
+    Claim("gradient", "With the injection decoder more gradient reaches the backbone's first layer", "section 3.3",
+          "A", "baseline", kind="gradient", direction=1),
+    Claim("gradient-decoder", "... and the decoder's first layer", "section 3.3",
+          "A", "baseline", kind="gradient, layer 1", direction=1),
     Claim("gradient-vanishing", "... and less of it is lost from the decoder's last hidden layer to its first", "section 3.3",
           "A", "baseline", kind="gradient, layer 1 to 4", direction=1),
     Claim("bones-kcs", "The KCS loss brings bones closer to their true lengths", _REFINE, "D1", "D0", "D0-longer", "bones"),
@@ -281,7 +231,8 @@ CLAIMS = (
     Claim("angles-kcs", "With the KCS loss fewer joints bend as no hand can", _REFINE, "D1", "D0", "D0-longer", "violations"),
     Claim("angles-geo", "With the GEO loss fewer do", _REFINE, "D2", "D0", "D0-longer", "violations"),
     Claim("angles-both", "With both losses fewer do", _REFINE, "D3", "D0", "D0-longer", "violations"),
-    *_kept_out("B"), *_kept_out("D3"), *_steadier("B", "A", "disentanglement"), *_steadier("D3", "baseline", "the whole method"),
+    *_kept_out("B"), *_known_less("B", "A"), *_kept_out("D3"),
+    *_steadier("B", "A", "disentanglement"), *_steadier("D3", "baseline", "the whole method"),
 )  # fmt: skip
 
 
@@ -291,7 +242,7 @@ def paper_change(claim):
         return None
     row, base = find_row(claim.row).paper, find_row(claim.base).paper
     if claim.kind == "interaction":
-        row -= find_row("linear-pose").paper - find_row("linear-concat").paper
+        base += find_row("linear-pose").paper - find_row("linear-concat").paper
     return row / base - 1
 
 
@@ -309,69 +260,76 @@ class Measured:
         return self.against_control or self.against_base
 
     @property
+    def paper(self):
+        return paper_change(self.claim)
+
+    @property
     def verdict(self):
-        return verdict(self.deciding, self.claim.direction)
+        return verdict(self.deciding, self.claim.direction) if self.deciding else NOT_RUN
 
 
 def measure_claims(results, claims=CLAIMS):
     """``Measured`` for each claim, also for those whose rows are missing."""
-    return tuple(
-        Measured(claim, _effect_or_none(results, claim, claim.base), claim.control and _effect_or_none(results, claim, claim.control))
-        for claim in claims
-    )  # fmt: skip
+    def against(claim, base):
+        try:
+            return effect(results, claim.row, base, kind=claim.kind) if base else None
+        except FileNotFoundError:
+            return None
 
-
-def _effect_or_none(results, claim, base):
-    try:
-        return effect(results, claim.row, base, kind=claim.kind)
-    except FileNotFoundError:
-        return None
-
-
-def amount(effect, unit):
-    """The mean of an effect in words, with its unit: "-0.62 mm (-2.9 %)", "times 0.45", "-0.31"."""
-    if effect is None:
-        return NOT_RUN
-    share = f" ({100 * effect.relative:+.1f} %)" if unit == "mm" else ""
-    return {"times": f"times {np.exp(effect.mean):.2f}", "score": f"{effect.mean:+.2f}"}.get(unit, f"{effect.mean:+.2f} {unit}{share}")
-
-
-def interval(effect, unit):
-    """The interval that the verdict is read from, in words; says when it stands on one seed."""
-    if effect is None:
-        return ""
-    low, high = (np.exp(effect.low), np.exp(effect.high)) if unit == "times" else (effect.low, effect.high)
-    if len(effect.seeds) < 2 and effect.frames_only[0] == effect.frames_only[1]:
-        return "none with one seed"
-    text = f"{low:.2f} to {high:.2f}" if unit == "times" else f"{low:+.2f} to {high:+.2f}"
-    return text + (" (one seed)" if len(effect.seeds) < 2 else "")
+    return tuple(Measured(claim, against(claim, claim.base), against(claim, claim.control)) for claim in claims)
 
 
 def claims_table(results, claims=CLAIMS):
-    """All claims, what was measured and the verdict: DataFrame, a line a claim, indexed by ``Claim.name``.
-
-    Columns: claim, where, compared, effect, 95 % interval, control, effect against control, its interval, paper's
-    change (MEPE on RHD), seeds, verdict: all text.
-    """
-    return as_table(measure_claims(results, claims))
+    """``tables.claims_frame`` of all ``claims``: what was measured and the verdict, a line a claim."""
+    return claims_frame(measure_claims(results, claims))
 
 
-def as_table(measured):
-    """``Measured`` claims as the table that ``claims_table`` describes."""
-    lines = {}
-    for one in measured:
-        claim, unit, paper = one.claim, one.claim.unit, paper_change(one.claim)
-        lines[claim.name] = {
-            "claim": claim.statement,
-            "where": claim.where,
-            "compared": f"{claim.row} against {claim.base}",
-            "effect": amount(one.against_base, unit),
-            "95 % interval": interval(one.against_base, unit),
-            "control": claim.control or "",
-            "effect against control": amount(one.against_control, unit) if claim.control else "",
-            "its 95 % interval": interval(one.against_control, unit),
-            "paper, RHD": "" if paper is None else f"{100 * paper:+.1f} %",
-            "seeds": ", ".join(map(str, one.deciding.seeds)) if one.deciding else "",
-            "verdict": one.verdict,
-        }
-    return pd.DataFrame.from_dict(lines, orient="index")
+def error_plot(measured, where):
+    """``effects.forest_plot`` of ``Measured`` claims in mm; ``where`` names dataset and preset."""
+    interaction = {"interaction": "injection's gain − linear's gain"}
+    names = [interaction.get(one.claim.kind, f"{one.claim.row} − {one.claim.base}") for one in measured]
+    lines = [(name, one.claim.direction, one.against_base, one.against_control) for name, one in zip(names, measured)]
+    return forest_plot(lines, f"difference in MEPE (mm), {where}", ("against the base row", "against the control"))
+
+
+def gradient_plot(norms):
+    """Gradient norm of each layer, a line an epoch: ``norms`` is {row: list of ``gradient_norms``, one a seed}."""
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for (row, seeds), colour, mark in zip(norms.items(), ("#D55E00", "#0072B2"), ("s", "o")):
+        epochs = np.exp(np.mean([np.log(one) for one in seeds], axis=0))  # (epochs, layers)
+        for number, line in enumerate(epochs, 1):
+            style = dict(lw=2, label=row) if number == len(epochs) else dict(lw=1, alpha=0.15 + 0.45 * number / len(epochs))
+            axes.plot(line, mark + "-", color=colour, ms=4, **style)
+    layers = next(iter(norms.values()))[0].columns
+    axes.set_xticks(range(len(layers)), [name.replace(", ", ",\n") for name in layers], fontsize=8)
+    axes.set(yscale="log", ylabel="gradient norm, mean over seeds")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+    axes.grid(alpha=0.3)
+    axes.legend(title="last epoch strong, earlier faint", title_fontsize=8, fontsize=8)
+    return figure
+
+
+_BLOCKS = {"all 128": "#CC79A7", "pose part": "#0072B2", "context part": "#E69F00", "true pose": "#999999"}
+
+
+def probe_plot(tables):
+    """Probe scores as bars, means over seeds, a panel a row: {row: list of ``analysis.probe_table``, one a seed}."""
+    size = (1.2 + 2.7 * len(tables), 4.6)
+    figure, panels = plt.subplots(1, len(tables), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    handles = {}
+    for (row, seeds), axes in zip(tables.items(), panels[0]):
+        blocks = [block for block in _BLOCKS if block in seeds[0].columns.get_level_values(0)]
+        places, height = np.arange(len(seeds[0])), 0.8 / len(blocks)
+        for number, block in enumerate(blocks):
+            y = places + height * (number + 0.5) - 0.4
+            score, low, high = (np.mean([table[block, key] for table in seeds], axis=0) for key in ("score", "low", "high"))
+            handles[block] = axes.barh(y, score, height, color=_BLOCKS[block])
+            axes.hlines(y, low, high, color="black", lw=0.7)
+        axes.vlines(seeds[0]["", "chance"], places - 0.45, places + 0.45, color="black", lw=1.6)
+        axes.set_yticks(places, [f"{name}\n({measure})" for name, measure in seeds[0]["", "measure"].items()], fontsize=8)
+        axes.set(title=f"row {row}", xlim=(-0.25, 1), xlabel="score", ylim=(len(places) - 0.5, -0.5))
+        axes.grid(axis="x", alpha=0.3)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
+    return figure

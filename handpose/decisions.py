@@ -6,11 +6,9 @@ missing; this module's functions open what is there.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,10 +16,9 @@ import pandas as pd
 from scipy import stats
 
 from . import metrics
-from .claims import paired_effect
-from .experiments import ROWS, find_preset, find_row, row_stages, stage_owner, stage_settings
-from .results import Results, obtain, results_folder, stage_folder
-from .runs import run_stage
+from .effects import paired_effect
+from .experiments import ROWS, find_row, stage_owner
+from .results import Results, obtain, results_folder
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,8 @@ class Variant:
 
 
 _ADVERSARIAL = ("Weight of the adversarial term", "B", "not printed", "0.01")
-_KCS = ("Reduction of the KCS loss", "D1", "l1, no reduction", "mean of the 400 entries, weight 0.01")
-_GEO = ("Reduction of the GEO loss", "D2", "a double sum", "sum of the 3990 entries, weight 1e-6")
+_KCS = ("Reduction and weight of the KCS loss", "D1", "l1, no reduction", "mean of the 400 entries, weight 0.01")
+_GEO = ("Reduction and weight of the GEO loss", "D2", "a double sum", "sum of the 3990 entries, weight 1e-6")
 _ALTERNATION = ("Alternation of the two losses", "D3", "alternating", "in turns, step by step")
 _VIEW = ("View correction of the picture", "A", "not printed", "picture cropped, not turned")
 _MAPPER = ("What the mapper reads of a latent", "D0", "our reading of figure 2b", "a sample, in training")
@@ -74,18 +71,19 @@ class Measure:
 
 
 def _auc(**options):
-    def value(results, row, seed):
-        return metrics.auc(results[row, seed].predicted, results.target, root=results.root_joint, **options)
-
-    return value
+    return lambda results, row, seed: metrics.auc(*_pair(results, row, seed), root=results.root_joint, **options)
 
 
 def _mepe(root=None):
-    return lambda results, row, seed: metrics.mepe(results[row, seed].predicted, results.target, root=root or results.root_joint)
+    return lambda results, row, seed: metrics.mepe(*_pair(results, row, seed), root=root or results.root_joint)
 
 
 def _visible(results, row, seed):
-    return metrics.mepe(results[row, seed].predicted, results.target, results.visible, root=results.root_joint)
+    return metrics.mepe(*_pair(results, row, seed), results.visible, root=results.root_joint)
+
+
+def _pair(results, row, seed):
+    return results[row, seed].predicted, results.target
 
 
 def _median(results, row, seed):
@@ -94,10 +92,9 @@ def _median(results, row, seed):
 
 def mean_scale_mepe(results, row, seed):
     """MEPE (mm) when the hand's scale is not given: each prediction gets the mean scale of the training hands."""
-    result = results[row, seed]
+    predicted, scale = results[row, seed].predicted, results[row, seed].card["scale_mm"]
     true = np.linalg.norm(results.target[:, 10] - results.target[:, 9], axis=1)  # middle finger, MCP to PIP
-    predicted = result.predicted * (result.card["scale_mm"] / true)[:, None, None]
-    return metrics.mepe(predicted, results.target, root=results.root_joint)
+    return metrics.mepe(predicted * (scale / true)[:, None, None], results.target, root=results.root_joint)
 
 
 _MM = "MEPE, mm"
@@ -131,12 +128,12 @@ def measures(results, rows=("baseline", "D3")):
         values = {row: {seed: measure.value(results, row, seed) for seed in results.seeds(row)} for row in rows}
         line = {"question": measure.question, "choice": measure.name, "unit": measure.unit}
         for row in rows:
-            column = np.array(list(values[row].values()))
+            column = np.array([*values[row].values()])
             line[row] = column.mean() if len(column) else np.nan
             line[f"{row} sd"] = column.std(ddof=1) if len(column) > 1 else np.nan
         if len(rows) == 2:
             first, second = (values[row] for row in rows)
-            changes = [100 * (second[seed] / first[seed] - 1) for seed in first if seed in second]
+            changes = [100 * (second[seed] / first[seed] - 1) for seed in first if seed in second and first[seed]]
             line["change"] = np.mean(changes) if changes else np.nan
         lines.append(line)
     return pd.DataFrame(lines)
@@ -145,16 +142,16 @@ def measures(results, rows=("baseline", "D3")):
 def seed_margin(results, row, seeds=1):
     """How far apart, in mm, two trainings of the last stage of ``row`` come to lie by chance in 95 of 100 cases.
 
-    Rows of the tables with the same last stage, over the seeds that all of them have: what is left of their MEPE when
-    each row's mean and each seed's mean is taken away is chance. It gives a standard deviation s, and the margin is t s
-    sqrt(2 / seeds), with Student's t for as many degrees of freedom. None with fewer than two such rows or seeds.
+    Rows of the tables with the same last stage and two seeds at least, over the seeds that all of them have: what is left
+    of their MEPE when each row's mean and each seed's mean is taken away is chance. It gives a standard deviation s, and
+    the margin is t s sqrt(2 / seeds), with Student's t for as many degrees of freedom. None with fewer than two such rows
+    or seeds.
     """
     stage = find_row(row).stages[-1]
     alike = [name for name, other in ROWS.items() if other.stages[-1] == stage and stage_owner(stage, name) == name]
-    rows = [name for name in alike if results.seeds(name)]
+    rows = [name for name in alike if len(results.seeds(name)) > 1]
     common = sorted(set.intersection(*(set(results.seeds(name)) for name in rows))) if rows else []
-    freedom = (len(rows) - 1) * (len(common) - 1)
-    if freedom < 1:
+    if min(len(rows), len(common)) < 2:
         return None
     return chance_margin([[results.errors(name, seed).mean() for seed in common] for name in rows], seeds)
 
@@ -186,17 +183,17 @@ def verdict(mean, low, high, margin):
 def compare(results, other, variant):
     """One line of ``measured``: the seeds that both ``results`` and ``other``, of the variant, have of its row.
 
-    Raises ValueError when the two hold other frames. None without a common seed.
+    Raises ValueError when the two hold other frames. None without a common seed that the same code has trained.
     """
-    seeds = [seed for seed in other.seeds(variant.row) if seed in results.seeds(variant.row)]
+    row = variant.row
+    seeds = [seed for seed in other.seeds(row) if seed in results.seeds(row)]
+    seeds = [seed for seed in seeds if results[row, seed].card["training_code"] == other[row, seed].card["training_code"]]
     if not seeds:
         return None
-    # the homography's crops are others, and its poses went through another rotation: equal to a rounding
     if not np.array_equal(results.frame, other.frame) or np.abs(results.target - other.target).max() > 0.1:
         raise ValueError(f"{results.folder} and {other.folder} hold other frames: they can't be compared")
-    ours = [results.errors(variant.row, seed).mean(1) for seed in seeds]
-    theirs = [other.errors(variant.row, seed).mean(1) for seed in seeds]
-    effect, margin = paired_effect(theirs, ours), seed_margin(results, variant.row, len(seeds))
+    ours, theirs = ([have.errors(row, seed).mean(1) for seed in seeds] for have in (results, other))
+    effect, margin = paired_effect(theirs, ours), seed_margin(results, row, len(seeds))
     return {
         "MEPE ours": np.mean(ours), "MEPE variant": np.mean(theirs),
         "effect": effect.mean, "low": effect.low, "high": effect.high, "margin": np.nan if margin is None else margin,
@@ -232,10 +229,10 @@ def measures_text(table):
     """``measures`` for readers: numbers as "mean ± sd", questions once."""
     text = pd.DataFrame({"Question": _once(table["question"]), "Choice": table["choice"], "Number": table["unit"]})
     decimals = [3 if unit == "AUC" else 2 for unit in table["unit"]]
-    for row in (name[:-3] for name in table if name.endswith(" sd")):
+    for row in (name.removesuffix(" sd") for name in table if name.endswith(" sd")):
         text[row] = [_number(*numbers) for numbers in zip(table[row], table[f"{row} sd"], decimals)]
     if "change" in table:
-        text["change"] = [f"{value:+.1f} %" if np.isfinite(value) else "" for value in table["change"]]
+        text["Change"] = [f"{value:+.1f} %" if np.isfinite(value) else "" for value in table["change"]]
     first = ~table["question"].duplicated()
     text["Choice"] = [f"{choice} (ours)" if ours else choice for choice, ours in zip(text["Choice"], first)]
     return text
@@ -250,7 +247,7 @@ def _number(mean, deviation, places):
 def measured_text(table):
     """``measured`` for readers: the effect with its interval in one cell, questions once."""
     ran = np.isfinite(table["effect"])
-    effect = [f"{line.effect:+.2f} [{line.low:+.2f}, {line.high:+.2f}]" for line in table.itertuples()]
+    effect = [f"{_signed(line.effect)} [{_signed(line.low)}, {_signed(line.high)}]" for line in table.itertuples()]
     effect = [text if run else "" for text, run in zip(effect, ran)]
     margin = [f"{value:.2f}" if np.isfinite(value) else "not known" * run for value, run in zip(table["margin"], ran)]
     return pd.DataFrame(
@@ -259,6 +256,10 @@ def measured_text(table):
             "Effect (mm) [95 %]": effect, "Chance (mm)": margin, "Seeds": table["seeds"], "Verdict": table["verdict"],
         }
     )  # fmt: skip
+
+
+def _signed(value):
+    return f"{round(value, 2):+.2f}" if abs(value) >= _RESOLUTION else "0.00"
 
 
 def _once(texts):
@@ -272,7 +273,10 @@ def as_html(table):
 
 
 def forest_plot(table):
-    """Effects of ``measured`` with their intervals as a Figure: left of 0 the variant is better; a grey bar is chance."""
+    """Effects of ``measured`` with their intervals as a Figure: left of 0 the variant is better; a grey bar is chance.
+
+    Beyond 1 mm the axis is logarithmic where an effect or its interval goes further than 5 mm.
+    """
     table = table[np.isfinite(table["effect"])].reset_index(drop=True)
     height = 0.36 * len(table) + 1.1
     figure, axes = plt.subplots(figsize=(8, height))
@@ -281,51 +285,40 @@ def forest_plot(table):
         axes.barh(places, 2 * chance, left=-chance, height=0.7, color="0.88", label="chance in training")
         spread = np.abs(table[["low", "high"]].to_numpy().T - table["effect"].to_numpy())
         axes.errorbar(table["effect"], places, xerr=spread, fmt="o", ms=5, color="#0072B2", capsize=3, label="effect, 95 %")
+        reach = 1.15 * max(np.abs(table[["low", "high"]].to_numpy()).max(), _RESOLUTION)
+        if reach > 5:
+            axes.set_xscale("symlog", linthresh=1)
+            ticks = [sign * tick for sign in (-1, 1) for tick in (0.5, 1, 2, 5, 10, 20, 50) if tick <= reach]
+            axes.set_xticks([0, *ticks], [f"{tick:g}" for tick in [0, *ticks]])
+            axes.minorticks_off()
+        axes.set_xlim(-reach, reach)
         axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1 + 0.34 / (height - 0.8)), ncol=2, frameon=False)
     axes.axvline(0, color="black", lw=0.8)
     axes.set_yticks(places, [f"{line.question}:\n{line.variant} (row {line.row})" for line in table.itertuples()], fontsize=7.5)
     axes.invert_yaxis()
-    axes.set_xlabel("change of MEPE (mm): left is better than ours, right is worse")
+    unit = "mm, logarithmic beyond 1" if axes.get_xscale() == "symlog" else "mm"
+    axes.set_xlabel(f"change of MEPE ({unit}): left is better than ours, right is worse")
     axes.grid(axis="x", alpha=0.3)
     figure.tight_layout()
     return figure
 
 
-def share_stages(variant, preset="quick", seed=0, **options):
-    """Let ``variant`` find the stages that its settings leave as they are under its own preset's name; trains those missing.
-
-    Links beside the trained stages; a stage that the variant changes, and all after it, is left to be trained.
-    """
-    changed = variant.preset(preset)
-    for stage in row_stages(variant.row, preset):
-        if stage_settings(stage, variant.row, preset, seed) != stage_settings(stage, variant.row, changed, seed):
-            break
-        run = run_stage(stage, variant.row, preset=preset, seed=seed, **options)
-        link = run.folder.with_name(stage_folder(run.card | {"preset": changed}))
-        if not link.exists():
-            os.symlink(run.folder.name, link, target_is_directory=True)
-
-
 def train_variant(variant, preset="quick", seed=0, **options):
     """The ``Result`` of ``variant`` and that of its row, trained where they are missing. ``options`` of ``run_stage``."""
     ours = obtain(variant.row, preset=preset, seed=seed, **options)
-    share_stages(variant, preset, seed, **options)
     return obtain(variant.row, preset=variant.preset(preset), seed=seed, **options), ours
 
 
 def main(arguments=None):
     """Command line: train all variants that are missing, one after another, and print a line each."""
     parser = argparse.ArgumentParser(prog="python -m handpose.decisions", description=main.__doc__)
-    parser.add_argument("--preset", default="quick")
-    parser.add_argument("--dataset", default="synthetic")
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--output-dir", type=Path, default=Path("runs"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto")
+    texts = {"preset": "quick", "dataset": "synthetic", "data-root": None, "output-dir": "runs", "device": "auto"}
+    for name, default in texts.items():
+        parser.add_argument(f"--{name}", default=default)
+    for name, default in {"seed": 0, "threads": 1}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
     options = vars(parser.parse_args(arguments))
     try:
-        find_preset(options["preset"])
         for variant in VARIANTS:
             other, ours = train_variant(variant, **options)
             mepe, before = (result.card["metrics"]["mepe"] for result in (other, ours))

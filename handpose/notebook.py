@@ -168,8 +168,8 @@ def execute(notebook, output, parameters, kernel="python3"):
 
 #: Source that turns results into what the pages show.
 _PAGE_CODE = (
-    "skeleton.py", "geometry.py", "metrics.py", "figures.py", "tables.py", "claims.py", "analysis.py", "plausibility.py",
-    "decisions.py",
+    "skeleton.py", "geometry.py", "metrics.py", "analysis.py", "plausibility.py", "effects.py", "claims.py", "decisions.py",
+    "tables.py", "figures.py", "figures_pose.py",
 )  # fmt: skip
 
 

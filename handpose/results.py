@@ -73,7 +73,8 @@ class Results:
     """All results of one dataset and preset. ``results[row, seed]`` is a ``Result``.
 
     target, mean_pose: float32 (N, 21, 3), mm, relative to the root (``root_joint``: a ``root`` of ``metrics``);
-    visible: bool (N, 21); frame: int (N,), index in the evaluation split; factors: DataFrame of what the rendered
+    visible: bool (N, 21); left: bool (N,), left hands; frame: int (N,), index in the evaluation split; sample: uint8
+    (8, R, R, 3), the first crops, to see whether data made anew are the same; factors: DataFrame of what the rendered
     frames were made of, a line a frame (empty for photographs). Raises FileNotFoundError when there are none.
     """
 
@@ -82,7 +83,7 @@ class Results:
         if not (self.folder / "frames.npz").exists():
             raise FileNotFoundError(f"{self.folder} holds no results: run `make book`, or execute notebooks/row.ipynb, first")
         with np.load(self.folder / "frames.npz") as arrays:
-            self.visible, self.frame = arrays["visible"], arrays["frame"]
+            self.visible, self.left, self.frame, self.sample = (arrays[name] for name in ("visible", "left", "frame", "sample"))
             self.root_joint, self.fingerprint = str(arrays["root_joint"]), str(arrays["fingerprint"])
             self.factors = pd.DataFrame({name[7:]: arrays[name] for name in arrays.files if name.startswith("factor_")})
         self.target = _read_poses(self.folder / "frames.npz", "target")
@@ -176,7 +177,7 @@ def result_card(name, row, cards):
 
 def stage_folder(card):
     """Name of the folder of a stage's networks, from its card."""
-    return f"{card['trained_as']}-{card['stage']}-{card['preset']}-seed{card['seed']}-{card['identity']}"
+    return f"{card['trained_as']}-{card['stage']}-{card['preset'].partition('+')[0]}-seed{card['seed']}-{card['identity']}"
 
 
 def _save_frames(folder, data):
@@ -196,7 +197,8 @@ def _save_frames(folder, data):
     with atomic_path(path) as temporary:
         np.savez_compressed(
             temporary, **_poses(target=_centred(split.target, root), mean_pose=_centred(mean_pose(data), root)), **factors,
-            visible=split.visible, frame=split.frame, root_joint=root, fingerprint=data.fingerprint,
+            visible=split.visible, left=split.left, frame=split.frame, root_joint=root, fingerprint=data.fingerprint,
+            sample=np.array(split.crops[:8]),
         )  # fmt: skip
 
 

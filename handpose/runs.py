@@ -140,7 +140,8 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     parent = run_stage(stages[place - 1], *arguments) if place else None
     identity = digest([settings, parent and parent.card["identity"], data.fingerprint, training_code()])
     owner, seed = stage_owner(stage, row), settings["seed"]
-    folder = Path(output_dir) / "stages" / f"{owner}-{stage}-{preset}-seed{seed}-{identity}"
+    # Without what was changed in the preset's name: the identity knows it, and stages that don't depend on it are shared.
+    folder = Path(output_dir) / "stages" / f"{owner}-{stage}-{preset.partition('+')[0]}-seed{seed}-{identity}"
     with only_one(folder):
         if not (folder / "run.json").exists():
             run = (preset, dataset, seed, threads, device, progress)

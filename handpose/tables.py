@@ -1,6 +1,7 @@
 """Tables of results, measured on the stored predictions. What has not been run stands there as "not run"."""
 
 import html
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from .skeleton import FINGERS, JOINTS, finger_of
 
 MEAN_POSE, NOT_RUN = "mean pose", "not run"
 PAPER = "paper, RHD"
+_BOX = '<div class="results-table" style="overflow-x: auto" tabindex="0"><table class="dataframe">{}</table></div>'
 
 
 def ablation_table(results, rows, seeds=None):
@@ -32,7 +34,8 @@ def ablation_table(results, rows, seeds=None):
         columns = {key: [one[key] for one in measured] for key in ("mepe", "auc")}
         paper_base = row.builds_on and find_row(row.builds_on).paper
         paper = row.paper / paper_base - 1 if row.paper and paper_base else None
-        lines.append(_line(ours, name, row.parts, columns, _percent(relative_change(results, name, seeds)), row.paper, _percent(paper)))
+        change = relative_change(results, name, seeds)
+        lines.append(_line(ours, name, row.parts, columns, _percent(change), row.paper, _percent(paper)))
     table = pd.DataFrame(lines).set_index(["row", "parts"])
     table.columns = pd.MultiIndex.from_tuples(table.columns)
     return table
@@ -89,9 +92,8 @@ def _percent(share):
 
 def per_joint_table(results, rows, seeds=None):
     """MEPE (mm) of each joint, mean over seeds: DataFrame (21 joints, rows); rows that have not been run are left out."""
-    columns = {row: [results.errors(row, seed).mean(0) for seed in seeds_of(results, row, seeds)] for row in rows if row != MEAN_POSE}
-    if MEAN_POSE in rows:
-        columns[MEAN_POSE] = [results.errors(MEAN_POSE, None).mean(0)]
+    numbers = {row: [None] if row == MEAN_POSE else seeds_of(results, row, seeds) for row in rows}
+    columns = {row: [results.errors(row, seed).mean(0) for seed in numbers[row]] for row in rows}
     table = pd.DataFrame({row: np.mean(columns[row], axis=0) for row in rows if columns[row]}, index=list(JOINTS))
     return table.rename_axis("joint")
 
@@ -99,7 +101,7 @@ def per_joint_table(results, rows, seeds=None):
 def per_finger_table(results, rows, seeds=None):
     """MEPE (mm) of the wrist and of each finger's four joints, mean over seeds: DataFrame (wrist and 5 fingers, rows)."""
     joints = per_joint_table(results, rows, seeds)
-    return joints.groupby([finger_of(joint) for joint in range(21)], sort=False).mean().loc[["wrist", *FINGERS]].rename_axis("finger")
+    return joints.groupby([finger_of(joint) for joint in range(21)]).mean().loc[["wrist", *FINGERS]].rename_axis("finger")
 
 
 def as_html(table, link="row-{}.html", caption=""):
@@ -116,14 +118,11 @@ def as_html(table, link="row-{}.html", caption=""):
     for name, values in zip(names, table.to_numpy()):
         has_run = name[0] != MEAN_POSE and NOT_RUN not in values
         address = link.format(name[0]) if link and has_run else ""
-        cells = "".join(_cell(part, address if not place else "", "th") for place, part in enumerate(name))
+        cells = _cell(name[0], address, "th") + "".join(f"<td>{html.escape(part)}</td>" for part in name[1:])
         cells += "".join(_cell(value, "" if column[0] == PAPER else address) for column, value in zip(columns, values))
         body += f"<tr>{cells}</tr>"
     caption = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return (
-        f'<div class="results-table" style="overflow-x: auto" tabindex="0"><table class="dataframe">{caption}'
-        f"<thead>{head}</thead><tbody>{body}</tbody></table></div>"
-    )
+    return _BOX.format(f"{caption}<thead>{head}</thead><tbody>{body}</tbody>")
 
 
 def _head(columns, level, index_names):
@@ -142,7 +141,112 @@ def _head(columns, level, index_names):
 
 
 def _cell(value, address, tag="td"):
-    text = html.escape(f"{value:.2f}" if isinstance(value, float) else str(value))
-    if address and text:
-        text = f'<a href="{html.escape(address, quote=True)}">{text}</a>'
+    text = _linked(f"{value:.2f}" if isinstance(value, float) else str(value), address)
     return f'<th scope="row">{text}</th>' if tag == "th" else f'<td style="text-align: right">{text}</td>'
+
+
+def amount(effect, unit):
+    """The mean of an effect in words, with its unit: "-0.62 mm (-2.9 %)", "times 0.45", "-0.31"."""
+    if effect is None:
+        return NOT_RUN
+    if unit == "times":
+        return f"times {np.exp(effect.mean):.2f}"
+    ending = {"mm": f" mm ({_signed(100 * effect.relative, 1)} %)", "score": ""}.get(unit, f" {unit}")
+    return f"{_signed(effect.mean)}{ending}"
+
+
+def _signed(value, digits=2):
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # never "-0.00"
+
+
+def interval(effect, unit):
+    """The interval that the verdict is read from, in words; says when it stands on one seed."""
+    if effect is None:
+        return ""
+    low, high = (np.exp(effect.low), np.exp(effect.high)) if unit == "times" else (effect.low, effect.high)
+    if len(effect.seeds) < 2 and effect.frames_only[0] == effect.frames_only[1]:
+        return "none with one seed"
+    text = f"{low:.2f} to {high:.2f}" if unit == "times" else f"{_signed(low)} to {_signed(high)}"
+    return text + " (one seed)" * (len(effect.seeds) < 2)
+
+
+def claims_frame(measured):
+    """``claims.Measured`` as texts: DataFrame, a line a claim, indexed by the claim's name.
+
+    Columns: claim, where, compared, effect, 95 % interval, control, effect against control, its 95 % interval, "paper,
+    RHD" (the paper's change of MEPE), seeds, verdict.
+    """
+    lines = {}
+    for one in measured:
+        claim, unit = one.claim, one.claim.unit
+        both = ", less the same with the linear decoder" if claim.kind == "interaction" else ""
+        lines[claim.name] = {
+            "claim": claim.statement,
+            "where": claim.where,
+            "compared": f"{claim.row} against {claim.base}{both}",
+            "effect": amount(one.against_base, unit),
+            "95 % interval": interval(one.against_base, unit),
+            "control": claim.control or "",
+            "effect against control": amount(one.against_control, unit) if claim.control else "",
+            "its 95 % interval": interval(one.against_control, unit),
+            PAPER: _percent(one.paper),
+            "seeds": ", ".join(map(str, one.deciding.seeds)) if one.deciding else "",
+            "verdict": one.verdict,
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+#: Verdicts by their first word: white on these has a contrast of 4.5 at least.
+_COLOURS = {"supported": "#1a7f37", "not": "#b42318", "undecided": "#6b5b00"}
+
+
+def claims_html(table, link="row-{}.html"):
+    """``claims_frame`` as HTML that scrolls in its own box: one line a claim, the verdict as a coloured word.
+
+    ``link`` as in ``as_html``; what has not been run leads nowhere.
+    """
+    links = np.where(table["effect"] == NOT_RUN, "", link)
+    columns = {
+        "claim": list(map(_stacked, table["claim"], table["where"])),
+        "compared": list(map(_compared, table["compared"], links)),
+        "measured, 95 % interval": [_unbroken(_stacked(*cell)) for cell in zip(table["effect"], table["95 % interval"])],
+    }
+    if table["control"].any():
+        against = (table["control"] + ": " + table["effect against control"]).where(table["control"] != "", "")
+        columns["against the control"] = [_unbroken(_stacked(*cell)) for cell in zip(against, table["its 95 % interval"])]
+    if table[PAPER].any():
+        columns[f"change, {PAPER}"] = list(map(html.escape, table[PAPER]))
+    columns["verdict"] = list(map(verdict_html, table["verdict"]))
+    head = "".join(f'<th scope="col" style="text-align: left">{html.escape(name)}</th>' for name in columns)
+    body = ""
+    for name, *cells in zip(table.index, *columns.values()):
+        cells = "".join(f'<td style="text-align: left; vertical-align: top">{cell}</td>' for cell in cells)
+        body += f'<tr id="claim-{html.escape(name, quote=True)}">{cells}</tr>'
+    return _BOX.format(f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>")
+
+
+def verdict_html(verdict):
+    """A verdict as a word on its colour."""
+    words = verdict.split()
+    colour = "#57606a" if verdict == NOT_RUN else _COLOURS[words[0]]
+    style = f"background: {colour}; color: #fff; border-radius: 0.3rem; padding: 0.1rem 0.4rem; white-space: nowrap"
+    return f'<span class="verdict" style="{style}">{html.escape(verdict)}</span>'
+
+
+def _compared(text, link):
+    """"A against baseline" with each side's row, its first word, linked to its page."""
+    sides = [re.fullmatch(r"([\w-]+)(.*)", side).groups() for side in text.split(" against ")]
+    return " against ".join(_linked(row, link.format(row)) + html.escape(rest) for row, rest in sides)
+
+
+def _linked(text, address):
+    text = html.escape(text)
+    return f'<a href="{html.escape(address, quote=True)}">{text}</a>' if address and text else text
+
+
+def _unbroken(text):
+    return f'<span style="white-space: nowrap">{text}</span>'
+
+
+def _stacked(text, below):
+    return html.escape(text) + (f"<br/><small>{html.escape(below)}</small>" if below else "")

@@ -20,7 +20,7 @@
 # both (eqs. 5-7). First the encoders stay as they are, then everything is finetuned.
 
 # %% tags=["parameters", "hide-input"]
-preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper; settings: "quick+refine_epochs=2"
+preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
 row: str = "D3"  # a row of Table 1 or 2
@@ -60,7 +60,7 @@ print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics'
 if result.stale:
     print(f"stale: {result.stale}")
 
-# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves([epoch for epoch in result.history if epoch["stage"] == result.card["stage"]])
 plt.show()
 show_run(result)
@@ -68,7 +68,7 @@ show_run(result)
 # %% [markdown]
 # What the shared decoder reads from the picture and from the true pose, on the first two principal axes of the latter.
 
-# %% mystnb={"image": {"alt": "Scatter of the shared decoder's inputs from picture and from true pose on two principal axes"}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Scatter of the shared decoder's inputs from picture and from true pose on two principal axes"}} tags=["hide-input", "nbval-ignore-output"]
 if (result.folder / "analysis.npz").exists():
     read_rgb = result.analysis["read_rgb"][:512].astype(np.float32)
     read_pose = result.analysis["read_pose"][:512].astype(np.float32)

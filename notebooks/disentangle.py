@@ -20,7 +20,7 @@
 # these, and a discriminator compares them with the latents of a VAE that has only ever seen poses (eqs. 1-4).
 
 # %% tags=["parameters", "hide-input"]
-preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper; settings: "quick+refine_epochs=2"
+preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
 stage: str = "disentangle"  # or "further": the control that goes on with it
@@ -61,7 +61,7 @@ print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics'
 if result.stale:
     print(f"stale: {result.stale}")
 
-# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves([epoch for epoch in result.history if epoch["stage"] == result.card["stage"]])
 plt.show()
 show_run(result)
@@ -70,7 +70,7 @@ show_run(result)
 # Where the two kinds of pose latent lie: the first two principal axes of the true poses' latents, evaluation split.
 # The discriminator works to make the two clouds one.
 
-# %% mystnb={"image": {"alt": "Scatter of pose latents from pose encoder and picture encoder on two principal axes"}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Scatter of pose latents from pose encoder and picture encoder on two principal axes"}} tags=["hide-input", "nbval-ignore-output"]
 if (result.folder / "analysis.npz").exists() and result.card["settings"]["disentangle"]:
     z_rgb = result.analysis["latent"][:512, :64].astype(np.float32)
     z_true = result.analysis["latent_pose"][:512].astype(np.float32)

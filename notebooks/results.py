@@ -14,102 +14,168 @@
 # ---
 
 # %% [markdown]
+#
+# %% [markdown]
 # # Results
 #
-# The plain baseline and the whole method (row D3), beside what predicting the mean pose gets. **Our figures are measured
-# on the dataset and preset named below, the paper's on RHD**: they can't be compared as numbers, only what a step gains.
+# All rows of the paper's Tables 1 and 2, and what predicting the mean training pose gets. **Our figures are measured on
+# the dataset and preset named below, the paper's on RHD**: they can't be compared as numbers, only what a step gains.
+# Every row's name leads to its own page.
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
 seed: int = 0
+seeds: int = 1  # how many seeds, from `seed` on
 output_dir: str = "runs"  # relative to the checkout
 threads: int = 1  # processor threads of this notebook
 device: str = "auto"  # auto, cpu or cuda
+recorded: bool = False  # only show the results that come with the repository
 
 # %% tags=["hide-input"]
 from handpose.notebook import check_parameters
 
-check_parameters(globals(), "preset", "dataset", "data_root", "seed", "output_dir", "threads", "device")
+check_parameters(globals(), "preset", "dataset", "data_root", "seed", "seeds", "output_dir", "threads", "device", "recorded")
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import HTML
 from myst_nb import glue
 
-from handpose import figures
-from handpose.experiments import ROWS
-from handpose.metrics import joint_errors
-from handpose.notebook import project_path, show, show_card, show_pictures
-from handpose.runs import mean_pose, prepare_data, row_card, run_row
-from handpose.tables import ablation_table
+from handpose import figures, figures_pose, pictures
+from handpose.experiments import CONTROLS, ROWS, TABLE_1, TABLE_2
+from handpose.notebook import project_path, show, show_pictures, show_run
+from handpose.results import Results, results_folder
+from handpose.runs import measure
+from handpose.tables import (
+    MEAN_POSE, ablation_table, as_html, mean_and_spread, per_finger_table, per_joint_table, seeds_of,
+)  # fmt: skip
 
-where = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir))
-options = dict(where, seed=seed, threads=threads, device=device)
-
-# %% tags=["nbval-ignore-output"]
-rows = ["baseline", "D3"]
-runs = {row: run_row(row, **options) for row in rows}
-data = prepare_data(**where)
-
-# %%
-target, floor = data.evaluation.target, mean_pose(data)
-print(f"preset {preset}, dataset {dataset}, seed {seed}")
-unseen = "an unseen background" if dataset == "stb" else "unseen subjects and actions"
-print(f"{len(data.evaluation)} evaluation frames of {unseen}")
+results = Results(results_folder(preset, dataset, project_path(output_dir), recorded))
+chosen = list(range(seed, seed + seeds))
 
 # %% tags=["hide-input"]
-table = ablation_table(runs, data)
-table
+rows = [row for row in ROWS if seeds_of(results, row, chosen)]
+controls = [row for row in CONTROLS if seeds_of(results, row, chosen)]
+print(f"dataset {dataset}, preset {preset}, " + (f"seeds {chosen[0]} to {chosen[-1]}" if seeds > 1 else f"seed {seed}"))
+unseen = "an unseen background" if dataset == "stb" else "unseen subjects and actions"
+print(f"{len(results)} evaluation frames of {unseen}")
+floor = measure(results.mean_pose, results.target, results.visible, results.root_joint)
+print(f"predicting the mean training pose: MEPE {floor['mepe']:.2f} mm")
+
+# %%
+if not rows:
+    raise FileNotFoundError("no row of Tables 1 and 2 has been run with these seeds: run `make book`, or execute row.ipynb")
+missing = [row for row in (*ROWS, *CONTROLS) if row not in rows + controls]
+if missing:
+    print(f"not run, so left out: {', '.join(missing)}")
+shown = {row: [results[row, number] for number in seeds_of(results, row, chosen)] for row in rows + controls}
+for row, runs in shown.items():
+    for result in runs:
+        if result.stale:
+            print(f"stale: row {row}, seed {result.card['seed']}: {result.stale}")
+everyone = [result for runs in shown.values() for result in runs]
+
+# %% [markdown]
+# ## Table 1: what each part adds
+#
+# Mean ± standard deviation over seeds. "change" is against the row that a row builds on: A on the baseline, B and C on A,
+# D0 on B, D1, D2 and D3 on D0. If a change is more than chance, the [claims, measured](claims.ipynb) say.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+HTML(as_html(ablation_table(results, TABLE_1, chosen), caption=f"Ablation on {dataset}, preset {preset}; the paper's on RHD"))
+
+# %% [markdown]
+# ## Table 2: which latents the decoder reads
+#
+# "concat": pose and context latents together; "pose": the pose part alone. The last row is row B by its other name.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+HTML(as_html(ablation_table(results, TABLE_2, chosen), caption=f"Decoders on {dataset}, preset {preset}; the paper's on RHD"))
+
+# %% [markdown]
+# ## Controls
+#
+# Not in the paper: rows A, B and D0 trained on with no new loss, for as long as the rows after them train more. A part
+# has to beat its control, not only the row that it builds on.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+HTML(as_html(ablation_table(results, tuple(CONTROLS), chosen), caption=f"Controls on {dataset}, preset {preset}"))
 
 # %% [markdown]
 # ## PCK
-
-# %% mystnb={"image": {"alt": "PCK curves of mean pose, baseline and proposed, 0 to 50 mm"}} tags=["hide-input"]
-curves = {"mean pose": floor, "baseline": runs["baseline"].predictions, "proposed (D3)": runs["D3"].predictions}
-figures.pck_curves(curves, target, root=data.root_joint)
-plt.show()
+#
+# Share of joints within an error threshold. Lines: mean over seeds; bands: from the lowest seed to the highest. A click on
+# a name switches its line and band off, a double click leaves it alone. Below, the same as a still picture, and how much
+# more of the joints a row has within each threshold than the baseline.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-show(figures.interactive_pck(curves, target, root=data.root_joint), "pck-results", "PCK of mean pose, baseline and proposed against the error threshold, 0 to 50 mm")
+curves = {row: [result.predicted for result in shown[row]] for row in rows} | {MEAN_POSE: [results.mean_pose]}
+show(figures.interactive_pck_bands(curves, results.target, root=results.root_joint), "pck-results",
+     "PCK of every row of Tables 1 and 2 and of the mean pose against the error threshold, 0 to 50 mm")
+
+# %% mystnb={"image": {"alt": "Left: PCK curves of every row of Tables 1 and 2 and of the mean pose, 0 to 50 mm. Right: the same less the baseline's"}} tags=["hide-input", "nbval-ignore-output"]
+figures.pck_bands(curves, results.target, root=results.root_joint, against="baseline" if "baseline" in rows else None)
+plt.show()
+show_run(*everyone)
+
+# %% [markdown]
+# ## Joint by joint
+#
+# Numbers: mean error in mm, over frames and seeds. Colours: the difference to the baseline; blue is better, red is worse.
+
+# %% mystnb={"image": {"alt": "Table of numbers and colours: mean error of the wrist and of each finger, one line a row"}} tags=["hide-input", "nbval-ignore-output"]
+figures.error_map(per_finger_table(results, rows, chosen).T, against="baseline")
+plt.show()
+
+# %% mystnb={"image": {"alt": "Table of numbers and colours: mean error of each of the 21 joints, one line a row"}} tags=["hide-input", "nbval-ignore-output"]
+figures.error_map(per_joint_table(results, rows, chosen).T, against="baseline")
+plt.show()
+show_run(*everyone)
 
 # %% [markdown]
 # ## Hands one can turn
 #
-# Ground truth, baseline and proposed on evaluation frames spread over the range of errors (the paper's figure 4).
+# Ground truth, baseline and proposed (row D3) on evaluation frames spread over the range of errors (the paper's figure 4),
+# by the first seed. Below, the same as a still picture.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-errors = {name: joint_errors(runs[row].predictions, target, data.root_joint).mean(1) for name, row in (("baseline", "baseline"), ("proposed", "D3"))}
-order = np.argsort(errors["baseline"] + errors["proposed"])
-shown = order[np.linspace(0.02 * len(order), 0.95 * len(order) - 1, 6).astype(int)]
-poses = {"ground truth": target[shown], "baseline": runs["baseline"].predictions[shown], "proposed": runs["D3"].predictions[shown]}
-labels = [str(data.evaluation.frame[index]) for index in shown]
-show(figures.interactive_poses(poses, labels, root=data.root_joint), "poses-results", "3D hands: ground truth, baseline and proposed side by side, six evaluation frames")
+both = {name: row for name, row in (("baseline", "baseline"), ("proposed", "D3")) if seed in results.seeds(row)}
+errors = {name: results.errors(row, seed).mean(1) for name, row in both.items()}
+order = np.argsort(sum(errors.values(), np.zeros(len(results))))
+places = order[np.linspace(0.02 * len(order), 0.95 * len(order) - 1, 6).astype(int)]
+poses = {"ground truth": results.target[places]} | {name: results[row, seed].predicted[places] for name, row in both.items()}
+labels = [str(results.frame[index]) for index in places]
+show(figures_pose.interactive_poses(poses, labels, root=results.root_joint), "poses-results",
+     f"3D hands side by side: {', '.join(poses)}; six evaluation frames")
 
-# %% mystnb={"image": {"alt": "Evaluation frames, each with ground truth, baseline and proposed drawn in 3D"}} tags=["hide-input"]
-evaluation = data.frames("evaluation")
-images = [evaluation[int(data.evaluation.frame[index])].image for index in shown]
-show_pictures(figures.poses_static(images, poses, {name: value[shown] for name, value in errors.items()}, width=9, root=data.root_joint))
+# %% mystnb={"image": {"alt": "Six evaluation frames, each with ground truth, baseline and proposed drawn in 3D"}} tags=["hide-input", "nbval-ignore-output"]
+frames = pictures.evaluation_frames(preset, dataset, project_path(data_root))
+images = None if frames is None else [pictures.evaluation_frame(results, index, frames).image for index in places]
+if frames is None:
+    print(f"the pictures of {dataset} do not come with this book: give data_root")
+notes = {name: values[places] for name, values in errors.items()}
+show_pictures(figures_pose.poses_static(images, poses, notes, width=9, root=results.root_joint))
+show_run(*[results[row, seed] for row in both.values()] or everyone)
 
-# %% [markdown]
-# ## Where this comes from
+# %% tags=["remove-cell", "nbval-ignore-output"]
+def over_seeds(row, name, digits):
+    return mean_and_spread([result.card["metrics"][name] for result in shown.get(row, [])], digits)
 
-# %% tags=["hide-input", "nbval-ignore-output"]
-for row in rows:
-    show_card(row_card(row, **options))
 
-# %% tags=["remove-cell"]
-best, plain = (runs[row].card["metrics"] for row in ("D3", "baseline"))
-mean_mepe = joint_errors(floor, target, data.root_joint).mean()
+common = [number for number in seeds_of(results, "D3", chosen) if number in results.seeds("baseline")]
+ratios = [results.errors("D3", number).mean() / results.errors("baseline", number).mean() for number in common]
 for name, value in {
-    "preset": preset, "dataset": dataset, "seed": seed, "frames": len(data.evaluation),
-    "mepe_mean": f"{mean_mepe:.1f}", "mepe_baseline": f"{plain['mepe']:.1f}", "mepe_D3": f"{best['mepe']:.1f}",
-    "auc_baseline": f"{plain['auc']:.3f}", "auc_D3": f"{best['auc']:.3f}",
+    "preset": preset, "dataset": dataset, "seed": seed, "seeds": "one seed" if seeds == 1 else f"{seeds} seeds", "frames": len(results),
+    "mepe_mean": f"{floor['mepe']:.1f}", "mepe_baseline": over_seeds("baseline", "mepe", 1), "mepe_D3": over_seeds("D3", "mepe", 1),
+    "auc_mean": f"{floor['auc']:.3f}", "auc_baseline": over_seeds("baseline", "auc", 3), "auc_D3": over_seeds("D3", "auc", 3),
     "origin": (
         "These are synthetic hands, rendered for this book, in RHD's file format: not RHD."
         if dataset == "synthetic" else f"These are frames of the dataset {dataset}, read from disk."
     ),
-    "change": f"{100 * (best['mepe'] / plain['mepe'] - 1):+.1f} %", "change_paper": f"{100 * (ROWS['D3'].paper / ROWS['baseline'].paper - 1):+.1f} %",
+    "change": f"{100 * (np.mean(ratios) - 1):+.1f} %" if ratios else "not run",
+    "change_paper": f"{100 * (ROWS['D3'].paper / ROWS['baseline'].paper - 1):+.1f} %",
 }.items():
     glue(name, value, display=False)

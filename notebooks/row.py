@@ -14,97 +14,195 @@
 # ---
 
 # %% [markdown]
+#
+# %% [markdown]
 # # One row of the ablation
 #
-# Every row of Table 1 is this notebook with another `row`.
+# Every row of Tables 1 and 2, and every control, is this notebook with another `row`. All of them side by side:
+# [results](results.ipynb).
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
-row: str = "D3"  # a row of Table 1
+row: str = "D3"  # a row of Table 1 or 2, or a control
 seed: int = 0
+seeds: int = 1  # how many seeds, from `seed` on
 output_dir: str = "runs"  # relative to the checkout
 threads: int = 1  # processor threads of this notebook
 device: str = "auto"  # auto, cpu or cuda
+recorded: bool = False  # only show the results that come with the repository
 
 # %% tags=["hide-input"]
 from handpose.notebook import check_parameters
 
-check_parameters(globals(), "preset", "dataset", "data_root", "row", "seed", "output_dir", "threads", "device")
+check_parameters(
+    globals(), "preset", "dataset", "data_root", "row", "seed", "seeds", "output_dir", "threads", "device", "recorded"
+)
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
-from handpose import figures
-from handpose.experiments import find_row
-from handpose.metrics import joint_errors
-from handpose.notebook import project_path, show, show_card, show_pictures
-from handpose.records import write_json
-from handpose.runs import mean_pose, prepare_data, row_card, run_row, run_stage
+from handpose import figures, figures_pose, pictures
+from handpose.experiments import find_row, row_stages, stage_owner
+from handpose.notebook import project_path, show, show_card, show_pictures, show_run
+from handpose.results import Results, obtain, results_folder
+from handpose.tables import mean_and_spread, relative_change, seeds_of
 
-where = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir))
-options = dict(where, seed=seed, threads=threads, device=device)
+where = dict(preset=preset, dataset=dataset, output_dir=project_path(output_dir), recorded=recorded)
+options = dict(where, data_root=project_path(data_root), threads=threads, device=device)
+chosen = list(range(seed, seed + seeds))
+
+# %% [markdown]
+# ## The run
+#
+# What is missing is trained, the stages below first; what is finished is only opened.
 
 # %%
-run = run_row(row, **options)
+results = [obtain(row, seed=number, **options) for number in chosen]
 
 # %% tags=["hide-input"]
+stale = [f"stale: row {row}, seed {number}: {result.stale}" for number, result in zip(chosen, results) if result.stale]
+print("\n".join(stale) if stale else "these results are what the code of this book gives")
+
+# %% tags=["hide-input"]
+everything = Results(results_folder(**where))
+target, root = everything.target, everything.root_joint
 parts = find_row(row)
-card = row_card(row, **options)
-write_json(project_path(output_dir) / "rows" / f"{dataset}-{preset}-{row}-seed{seed}" / "run.json", card)
-print(f"row {row}, preset {preset}, dataset {dataset}, seed {seed}")
-print(f"parts: {parts.parts}")
-print(f"MEPE {card['metrics']['mepe']:.1f} mm, AUC {card['metrics']['auc']:.3f}")
-print(f"the paper, on RHD: MEPE {parts.paper:.2f} mm")
+base = parts.builds_on
+measured = [result.card["metrics"] for result in results]
+mepe, auc = ([one[name] for one in measured] for name in ("mepe", "auc"))
+shown_seeds = f"seeds {chosen[0]} to {chosen[-1]}" if seeds > 1 else f"seed {seed}"
+print(f"row {row}: {parts.parts}" + (f"; builds on row {base}" if base else ""))
+print(f"dataset {dataset}, preset {preset}, {shown_seeds}, {len(everything)} evaluation frames")
+over = " (mean ± standard deviation over seeds)" if seeds > 1 else ""
+print(f"MEPE {mean_and_spread(mepe, 2)} mm, AUC 20-50 mm {mean_and_spread(auc, 3)}{over}")
+print(f"mean training pose: MEPE {everything.errors('mean pose', None).mean():.2f} mm")
+print(f"the paper, on RHD: MEPE {parts.paper:.2f} mm" if parts.paper else "a control of this book's own: not in the paper")
+
+# %% [markdown]
+# Each seed, and the same seed of the row that this one builds on. If a difference is more than chance, the
+# [claims, measured](claims.ipynb) say.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+base_seeds = seeds_of(everything, base, chosen) if base else []
+table = pd.DataFrame({"MEPE (mm)": np.round(mepe, 2), "AUC 20-50": np.round(auc, 3)}, index=pd.Index(chosen, name="seed"))
+if base_seeds:
+    base_mepe = pd.Series({number: everything.errors(base, number).mean() for number in base_seeds})
+    table[f"MEPE of row {base}"] = base_mepe.round(2)
+    table["change (mm)"] = (pd.Series(mepe, chosen) - base_mepe).round(2)
+display(table.fillna("not run"))
+if base_seeds:
+    change = f"against row {base}: {100 * relative_change(everything, row, base_seeds):+.1f} %"
+    if parts.paper and find_row(base).paper:
+        change += f"; the paper, on RHD: {100 * (parts.paper / find_row(base).paper - 1):+.1f} %"
+    print(change)
+elif base:
+    print(f"row {base} has not been run: no change to show")
 
 # %% [markdown]
 # ## Stage by stage
+#
+# A stage that several rows share is trained once: "trained as" names the row. The warm-up, where there is one, predicts
+# no depth.
 
-# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs of all stages. Right: evaluation MEPE"}} tags=["hide-input"]
-for stage in parts.stages:
-    one = run_stage(stage, row, **options)
-    print(f"{stage:12s} MEPE {one.card['metrics']['mepe']:.1f} mm, AUC {one.card['metrics']['auc']:.3f}")
-history = [record for stage in parts.stages for record in run_stage(stage, row, **options).history]
-figures.training_curves(history)
+# %% tags=["hide-input", "nbval-ignore-output"]
+lines = []
+for stage in row_stages(row, preset):
+    epochs = [[epoch for epoch in result.history if epoch["stage"] == stage] for result in results]
+    lines.append({
+        "stage": stage,
+        "trained as": {"warmup": "for all rows"}.get(stage, f"row {stage_owner(stage, row)}"),
+        "epochs": len(epochs[0]),
+        "seconds a seed": round(np.mean([result.card["stages"][stage]["seconds"] for result in results])),
+        "MEPE after it (mm)": mean_and_spread([one[-1]["mepe"] for one in epochs[: 1 if stage == "warmup" else None]], 2),
+    })
+display(pd.DataFrame(lines).set_index("stage"))
+
+# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs of all stages. Right: evaluation MEPE over the epochs, falling from stage to stage where the training works"}} tags=["hide-input", "nbval-ignore-output"]
+figures.training_curves(*[result.history for result in results])
 plt.show()
+if seeds > 1:
+    print(f"thick: seed {seed}; thin: the other seeds")
+show_run(*results)
 
 # %% [markdown]
 # ## PCK
 
-# %% mystnb={"image": {"alt": "PCK curves of this row and of the mean pose, 0 to 50 mm"}} tags=["hide-input"]
-data = prepare_data(**where)
-target, predicted = data.evaluation.target, run.predictions
-curves = {f"row {row}": predicted, "mean pose": mean_pose(data)}
-figures.pck_curves(curves, target, root=data.root_joint)
+# %% mystnb={"image": {"alt": "PCK curves of this row, of the row it builds on and of the mean pose, 0 to 50 mm"}} tags=["hide-input", "nbval-ignore-output"]
+curves = {f"row {row}": [result.predicted for result in results]}
+if base_seeds:
+    curves[f"row {base}"] = [everything[base, number].predicted for number in base_seeds]
+curves["mean pose"] = [everything.mean_pose]
+figures.pck_bands(curves, target, root=root)
 plt.show()
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-show(figures.interactive_pck(curves, target, root=data.root_joint), f"pck-row-{row}",
-     f"PCK of row {row} and of the mean pose against the error threshold, 0 to 50 mm")
+show(figures.interactive_pck_bands(curves, target, root=root), f"pck-row-{row}",
+     f"PCK of row {row}, of the row it builds on and of the mean pose against the error threshold, 0 to 50 mm")
+if seeds > 1:
+    print("lines: mean over seeds; bands: from the lowest seed to the highest")
+show_run(*results)
+
+# %% [markdown]
+# ## Joint by joint
+
+# %% mystnb={"image": {"alt": "Mean error of each of the 21 joints: bars for this row, ticks for the row it builds on"}} tags=["hide-input", "nbval-ignore-output"]
+joint_errors = {f"row {row}": np.stack([everything.errors(row, number).mean(0) for number in chosen])}
+if base_seeds:
+    joint_errors[f"row {base}"] = np.stack([everything.errors(base, number).mean(0) for number in base_seeds])
+figures.error_per_joint(joint_errors)
+plt.show()
+
+# %% mystnb={"image": {"alt": "Mean error of the wrist and of each finger: bars for this row, ticks for the row it builds on"}} tags=["hide-input", "nbval-ignore-output"]
+figures.error_per_finger(joint_errors)
+plt.show()
+show_run(*results)
 
 # %% [markdown]
 # ## Hands
 #
-# Evaluation frames from the best to the worst, by rank of their error: turn them with the mouse, choose the frame with
-# the slider. Below, the same as a still picture.
+# Frames around the median error and the worst ones, by the first seed: the true pose and the prediction drawn on the
+# picture. Predictions are relative to the root; they stand at the true one here.
+
+# %% mystnb={"image": {"alt": "Three evaluation frames of median error and the three worst, each with the true pose and with the predicted pose drawn on the picture"}} tags=["hide-input"]
+predicted = results[0].predicted
+errors = everything.errors(row, seed).mean(1)
+order, middle = np.argsort(errors), len(errors) // 2
+frames = pictures.evaluation_frames(preset, dataset, project_path(data_root))
+if frames is None:
+    print(f"the pictures of {dataset} do not come with this book: give data_root")
+else:
+    places = [*order[middle - 1 : middle + 2], *order[:-4:-1]]
+    photos = [pictures.evaluation_frame(everything, place, frames) for place in places]
+    drawn = {
+        "true pose": [photo.uv for photo in photos],
+        f"row {row}": [pictures.on_picture(predicted[place], photo, root) for place, photo in zip(places, photos)],
+    }
+    titles = [f"{kind}: {errors[place]:.0f} mm" for kind, place in zip(["median"] * 3 + ["worst"] * 3, places)]
+    show_pictures(figures.poses_on_pictures([photo.image for photo in photos], drawn, titles))
+
+# %% [markdown]
+# From the best to the worst, by rank of their error: turn them with the mouse, choose the frame with the slider. Below,
+# the same as a still picture.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-errors = joint_errors(predicted, target, data.root_joint).mean(1)
-order = np.argsort(errors)
 shown = order[np.linspace(0, len(order) - 1, 7).astype(int)[[0, 2, 3, 4, 6]]]
-evaluation = data.frames("evaluation")
-labels = [f"{data.evaluation.frame[index]} ({errors[index]:.0f} mm)" for index in shown]
+labels = [f"{everything.frame[index]} ({errors[index]:.0f} mm)" for index in shown]
 poses = {"ground truth": target[shown], f"row {row}": predicted[shown]}
-show(figures.interactive_poses(poses, labels, root=data.root_joint), f"poses-row-{row}", f"3D hands: ground truth beside row {row}, {len(shown)} evaluation frames")
+show(figures_pose.interactive_poses(poses, labels, root=root), f"poses-row-{row}",
+     f"3D hands: ground truth beside row {row}, {len(shown)} evaluation frames")
 
-# %% mystnb={"image": {"alt": "Evaluation frames, each with ground truth and prediction drawn in 3D"}} tags=["hide-input"]
-images = [evaluation[int(data.evaluation.frame[index])].image for index in shown]
-show_pictures(figures.poses_static(images, poses, {f"row {row}": errors[shown]}, width=7, root=data.root_joint))
+# %% mystnb={"image": {"alt": "Evaluation frames from best to worst: the picture, the ground truth and the prediction in 3D"}} tags=["hide-input", "nbval-ignore-output"]
+images = None if frames is None else [pictures.evaluation_frame(everything, index, frames).image for index in shown]
+show_pictures(figures_pose.poses_static(images, poses, {f"row {row}": errors[shown]}, width=7, root=root))
+show_run(results[0])
 
 # %% [markdown]
 # ## Where this comes from
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-show_card(card)
+for result in results:
+    show_card(result.card, unfolded=result is results[0])

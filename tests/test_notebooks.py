@@ -12,15 +12,17 @@ import nbformat
 import papermill
 import pytest
 
-from handpose.notebook import check_parameters, clean, execute
+from handpose.experiments import CONTROLS, ROWS
+from handpose.notebook import check_parameters, clean, execute, made_of, stale_page
 from handpose.runs import run_stage
 
 ROOT = Path(__file__).parents[1]
+ALL = ["align", "claims", "data", "decisions", "disentangle", "refine", "results", "row", "warmup"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} == {"data", "disentangle", "align", "refine", "row", "results"}
+    assert {path.stem for path in NOTEBOOKS} == set(ALL)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -41,7 +43,7 @@ def test_stored_notebooks_were_executed(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_parameters_are_those_of_the_package(path):
     parameters = papermill.inspect_notebook(str(path))
-    known = set(inspect.signature(run_stage).parameters)
+    known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded"}
     assert set(parameters) <= known
     assert {"preset", "dataset", "data_root", "output_dir"} <= set(parameters)
     assert all(parameter["help"] for name, parameter in parameters.items() if name != "seed")
@@ -98,14 +100,83 @@ def plan(*options):
     return re.sub(r"\s+", " ", result.stdout + result.stderr)
 
 
-def test_jobs_share_the_cores_and_get_their_parameters():
-    text = plan("--cores", "4", "--config", "preset=smoke", "data_root=my data", "dataset=rhd", "seed=3")
+def test_jobs_get_their_threads_and_parameters():
+    text = plan("--cores", "16", "--config", "preset=smoke", "data_root=my data", "dataset=rhd", "seed=3")
     data = shlex.quote(str(ROOT / "tests" / "my data"))  # relative to where it was typed
-    assert "OMP_NUM_THREADS=4 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/data.ipynb" in text
-    for name in ("disentangle", "row"):
+    assert "OMP_NUM_THREADS=16 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/data.ipynb" in text
+    for name in ("disentangle", "align", "refine"):
         assert f"OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/{name}.ipynb" in text
-    assert f"-p preset smoke -p dataset rhd -p data_root {data} -p output_dir runs -p threads 2 -p seed 3 -p row D3" in text
+    assert f"-p preset smoke -p dataset rhd -p data_root {data} -p output_dir runs -p row D3 -p seed 3 -p threads 2" in text
+
+
+def trainings(*config):
+    """(row, stage, seed) of every training of a plan, from the names of the pages."""
+    text = plan("--cores", "2", "--config", *config)
+    return re.findall(r"-m handpose\.notebook \S+ runs/pages/[^/ ]+/stages/(\S+)-(\w+)-seed(\d+)\.ipynb", text)
+
+
+def test_no_stage_is_trained_twice():
+    once = trainings("preset=quick")
+    assert len(once) == len(set(once))
+    rows = [training for training in once if not training[0].endswith("longer")]
+    assert len(rows) == 12  # all twelve rows of both tables, the warm-up included
+    assert sorted(set(once) - set(rows)) == [(f"{row}-longer", stage, "0") for row, stage in (("A", "further"), ("B", "further"), ("D0", "refine"))]
+
+
+def test_another_seed_costs_all_trainings_but_the_warm_up():
+    assert len(trainings("preset=quick", "seeds=3")) == 3 * len(trainings("preset=quick")) - 2
+
+
+def test_every_row_has_its_page_and_recorded_pages_train_nothing():
+    text = plan("--cores", "2", "--config", "preset=desktop", "seeds=3", "recorded=1")
+    assert "/stages/" not in text
+    for row in (*ROWS, *CONTROLS):
+        assert f"runs/pages/synthetic-desktop-seed0to2-recorded/row-{row}.ipynb" in text
+    assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(ALL) - 2
+
+
+def test_the_slurm_profile_plans_the_same_jobs():
+    local = plan("--cores", "2", "--config", "preset=smoke")
+    cluster = plan("--profile", str(ROOT / "notebooks" / "profiles" / "slurm"), "--config", "preset=smoke")
+    assert set(re.findall(r"handpose\.notebook (\S+ \S+)", cluster)) == set(re.findall(r"handpose\.notebook (\S+ \S+)", local))
 
 
 def test_an_empty_data_root_stays_empty():
     assert "-p data_root '' -p" in plan("--cores", "1", "--config", "data_root=")
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page as ``execute`` leaves it, beside its notebook in ``tmp_path / "notebooks"``."""
+    (tmp_path / "notebooks").mkdir()
+    source = tmp_path / "notebooks" / "one.ipynb"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]})])
+    notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    nbformat.write(notebook, source)
+    execute(source, tmp_path / "page.ipynb", {"x": 2})
+    return tmp_path / "page.ipynb"
+
+
+def test_a_page_says_what_it_was_made_of(page):
+    kept = nbformat.read(page, 4).metadata["handpose"]
+    assert kept == made_of(page.parent / "notebooks" / "one.ipynb") | {"parameters": {"x": "2"}}
+    assert stale_page(page, page.parent / "notebooks") == ""
+
+
+def test_a_page_is_stale_when_its_notebook_or_its_code_changed(page, monkeypatch):
+    source = page.parent / "notebooks" / "one.ipynb"
+    notebook = nbformat.read(source, 4)
+    notebook.cells[0].source = "x = 3"
+    nbformat.write(notebook, source)
+    assert stale_page(page, source.parent) == "its notebook one.ipynb has changed"
+    monkeypatch.setattr("handpose.notebook.source_digest", lambda *modules: "other")
+    assert stale_page(page, source.parent) == "its notebook one.ipynb has changed; the code that computes its figures has changed"
+    source.unlink()
+    assert stale_page(page, source.parent) == "its notebook one.ipynb is gone"
+
+
+def test_a_page_that_does_not_say_is_stale(page):
+    notebook = nbformat.read(page, 4)
+    del notebook.metadata["handpose"]
+    nbformat.write(notebook, page)
+    assert "does not say" in stale_page(page, page.parent / "notebooks")

@@ -116,3 +116,11 @@ def test_environment_outside_a_checkout_or_without_git_has_no_commit(tmp_path, m
     card = records.environment()
     assert card["commit"] is None
     assert card["dirty"] is None
+
+
+def test_comments_and_docstrings_are_no_source():
+    code = 'def f(x):\n    """What."""\n    y = "# no comment"  # why\n\n    return y\n'
+    assert records.bare_source(code) == 'def f(x):\n    y = "# no comment"\n    return y'
+    longer = '"""Module."""\n# all of it\n' + code.replace("What.", "What\n    it does.")
+    assert records.bare_source(longer) == records.bare_source(code)
+    assert records.bare_source(code.replace("return y", "return x")) != records.bare_source(code)

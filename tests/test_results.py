@@ -65,6 +65,14 @@ def test_rows_that_are_one_have_a_card_each(tiny):
     assert (row.card["row"], same.card["row"]) == ("B", "injection-pose")
 
 
+def test_a_changed_setting_trains_only_what_depends_on_it(tiny, whole, monkeypatch):
+    trained, real = [], runs._train_stage
+    monkeypatch.setattr(runs, "_train_stage", lambda folder, stage, *rest: (trained.append(stage), real(folder, stage, *rest)))
+    changed = obtain("D3", **tiny | dict(preset="tiny+kcs_weight=4"))
+    assert trained == ["refine"] and changed.folder.parent.name == "synthetic-tiny+kcs_weight=4"
+    assert changed.card["stages"]["align"] == whole.card["stages"]["align"] and changed.stale == ""
+
+
 def test_a_result_opens_as_a_predictor(whole, tiny):
     image = np.zeros((48, 64, 3), np.uint8)
     assert handpose.load(whole.folder)(image).shape == handpose.load(whole.folder / "run.json")(image).shape == (21, 3)

@@ -13,8 +13,8 @@ from handpose import geometry, losses, models, stages, train
 from handpose.data.augment import warp
 from handpose.data.shards import Shards
 from handpose.experiments import PRESETS, Row
-from handpose.models import sample
-from handpose.stages import STAGES, Align, Disentangle, Networks, Refine
+from handpose.models import VariationalMapper, sample
+from handpose.stages import STAGES, Align, Disentangle, Networks, Refine, make_networks
 
 PRESET = dataclasses.replace(PRESETS["smoke"], disentangle_epochs=3, align_frozen_epochs=1, align_epochs=2, refine_epochs=2)
 BASELINE = Row()
@@ -452,3 +452,62 @@ def test_the_shared_decoder_sees_both_latents_in_one_pass():
     latent = (torch.randn(6, 128), torch.randn(6, 128))
     stage.cost(latent, torch.randn(6, 21, 3), 0)
     assert calls == [12]
+
+
+def test_the_warm_up_learns_x_and_y_and_predicts_no_depth():
+    networks = make_networks("warmup", D3, PRESET, 0)
+    stage, now = STAGES["warmup"](networks, D3, PRESET), batch()
+    predicted = networks(now.images)
+    assert predicted.shape == now.pose.shape and not predicted[..., 2].any()
+    (name, term), = stage(now, 0).items()
+    assert name == "mse_xy"
+    torch.testing.assert_close(term, (predicted[..., :2] - now.pose[..., :2]).square().mean(), rtol=0.3, atol=0)
+
+
+def test_a_warm_up_is_trained_resumed_and_handed_on(tmp_path):
+    networks = make_networks("warmup", D3, PRESET, 0)
+    stage = STAGES["warmup"](networks, D3, dataclasses.replace(PRESET, warmup_epochs=2))
+    state, history = run(stage, tmp_path)
+    assert [record["gradients"] for record in history] == [{}, {}]
+    first = make_networks("disentangle", D3, PRESET, 1, state)
+    assert torch.equal(first.rgb_encoder.backbone.conv1.weight, state["rgb_encoder.backbone.conv1.weight"])
+
+
+def test_the_history_holds_the_gradients_of_the_watched_layers(tmp_path):
+    _, history = run(new_stage(), tmp_path)
+    names = ["backbone, first layer", *[f"decoder layer {layer}" for layer in (1, 2, 3, 4)]]
+    assert all(list(record["gradients"]) == names for record in history)
+    assert all(value > 0 for record in history for value in record["gradients"].values())
+
+
+def test_the_decoder_of_table_2_can_read_both_parts():
+    row = dataclasses.replace(D3, align=False, kcs=False, geo=False, concat=True)
+    stage = new_stage(row=row)
+    assert stage.networks.latent == 128 and stage.networks.rgb_decoder.inject[0].linear.in_features == 128
+    seen = []
+    stage.networks.discriminator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
+    stage(batch(), 0)
+    assert set(seen) == {64}  # the adversary still sees the pose part alone
+
+
+def test_a_control_goes_on_with_its_last_stage():
+    further = new_stage("further", dataclasses.replace(D3, align=False, kcs=False, geo=False))
+    assert [phase.epochs for phase in further.phases()] == [PRESET.align_frozen_epochs + PRESET.align_epochs]
+    assert [phase.learning_rate for phase in further.phases()] == [PRESET.finetuning_rate]
+    plain = new_stage("refine", D0)
+    assert plain(batch(), 0).keys() == plain(batch(), 1).keys() == {"mse_rgb"}
+
+
+def test_both_losses_at_once_are_a_choice():
+    stage = new_stage("refine", D3, dataclasses.replace(PRESET, alternate=False))
+    assert stage.q(0) == stage.q(1) == 0.5
+    assert stage(batch(), 0).keys() == {"mse_rgb", "kcs", "geo"}
+
+
+def test_a_mapper_may_read_the_mean():
+    mean, log_variance = torch.randn(2, 5, 64)
+    for reads, same in (("mean", True), ("sample", False)):
+        mapper = VariationalMapper(reads=reads).train()
+        assert torch.equal(mapper(mean, log_variance)[0], mapper(mean, log_variance)[0]) == same
+    with pytest.raises(ValueError, match="a mapper reads"):
+        VariationalMapper(reads="both")

@@ -1,0 +1,91 @@
+"""Hands in 3D: still, and to turn with the mouse. Knows arrays, not models.
+
+Poses are (N, 21, 3), mm, camera frame (x right, y down, z forward), drawn around their root as the camera sees
+them. ``root`` as in ``metrics``.
+"""
+
+import matplotlib.pyplot as plt
+from plotly.subplots import make_subplots
+
+from .figures import FINGER_COLOURS
+from .metrics import root_of
+from .skeleton import FINGERS, finger_of
+
+_FINGER_JOINTS = {finger: [0] + [j for j in range(1, 21) if finger_of(j) == finger] for finger in FINGERS}
+
+
+def poses_static(images, poses, errors=None, width=10, root="palm"):
+    """Still view of hands in 3D: a row a frame, its picture first, then one 3D drawing a name.
+
+    images: N pictures (H, W, 3), or None for drawings alone; poses: {name: (N, 21, 3)}; errors: {name: (N,)} mm,
+    written above the drawings.
+    """
+    count, first = len(next(iter(poses.values()))), 2 if images else 1
+    columns = len(poses) + first - 1
+    figure = plt.figure(figsize=(width, 0.86 * width / columns * count + 0.3))
+    for row in range(count):
+        if images:
+            axes = figure.add_subplot(count, columns, row * columns + 1)
+            axes.imshow(images[row])
+            axes.axis("off")
+        for column, (name, pose) in enumerate(poses.items()):
+            axes = figure.add_subplot(count, columns, row * columns + column + first, projection="3d")
+            _draw_pose(axes, pose[row] - root_of(pose[row], root))
+            note = [name] if row == 0 else []
+            note += [f"{errors[name][row]:.1f} mm"] if errors and name in errors else []
+            axes.set_title("\n".join(note), fontsize=9, pad=2)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.96, wspace=0.02, hspace=0.16)
+    return figure
+
+
+def _draw_pose(axes, pose, reach=140):
+    # matplotlib's z is up, ours forward: draw (x, z, -y)
+    for finger, joints in _FINGER_JOINTS.items():
+        x, y, z = pose[joints].T
+        axes.plot(x, z, -y, color=FINGER_COLOURS[finger], lw=2, marker="o", ms=2.5)
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
+    axes.set_box_aspect((1, 1, 1), zoom=1.4)
+    axes.view_init(elev=12, azim=-75)
+    axes.set(xticklabels=[], yticklabels=[], zticklabels=[])
+
+
+def interactive_poses(poses, labels, reach=140, root="palm"):
+    """Hands in 3D, side by side, with a slider over the frames.
+
+    poses: {name: (N, 21, 3)} mm; labels: N texts for the slider. Each name has its own scene, drawn around
+    the root.
+    """
+    names, count = list(poses), len(labels)
+    figure = make_subplots(
+        1, len(names), specs=[[{"type": "scene"}] * len(names)], subplot_titles=names, horizontal_spacing=0.01
+    )
+    for frame in range(count):
+        for column, name in enumerate(names):
+            pose = poses[name][frame]
+            pose = (pose - root_of(pose, root)).round(1)
+            for finger, joints in _FINGER_JOINTS.items():
+                x, y, z = pose[joints].T
+                figure.add_scatter3d(
+                    x=x, y=y, z=z, mode="lines+markers", name=finger, visible=frame == 0, showlegend=False,
+                    line=dict(color=FINGER_COLOURS[finger], width=6), marker=dict(size=3, color=FINGER_COLOURS[finger]),
+                    hovertemplate=f"{finger}<br>x %{{x}} y %{{y}} z %{{z}} mm<extra>{name}</extra>", row=1, col=column + 1,
+                )  # fmt: skip
+    per_frame = len(names) * len(_FINGER_JOINTS)
+    axis = dict(range=[-reach, reach], showticklabels=False, title="", backgroundcolor="rgba(0,0,0,0)", gridcolor="lightgrey")
+    figure.update_scenes(
+        xaxis=axis, yaxis=axis, zaxis=axis, aspectmode="cube",
+        camera=dict(up=dict(x=0, y=-1, z=0), eye=dict(x=0.35, y=-0.45, z=-1.75)),
+    )  # fmt: skip
+    steps = [
+        dict(method="restyle", label=str(labels[frame]),
+             args=[{"visible": [index // per_frame == frame for index in range(per_frame * count)]}])
+        for frame in range(count)
+    ]  # fmt: skip
+    figure.update_layout(
+        template="plotly_white", height=450, margin=dict(l=0, r=10, t=30, b=0),
+        sliders=[dict(steps=steps, currentvalue=dict(prefix="frame "), pad=dict(t=10, b=20))],
+    )  # fmt: skip
+    return figure
+
+
+__all__ = ["interactive_poses", "poses_static"]

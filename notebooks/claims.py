@@ -1,0 +1,222 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The claims, measured
+#
+# What the paper claims, and what our own runs say about each claim. **Our figures come from the dataset and preset
+# named below; the paper's come from RHD**: they can't be compared as millimetres. What can be compared is whether a
+# part helps, and by how much relative to the error.
+
+# %% tags=["parameters", "hide-input"]
+preset: str = "smoke"  # smoke (only proves that it runs), quick, desktop or paper
+dataset: str = "synthetic"  # synthetic, rhd or stb
+data_root: str = ""  # not needed here: this page reads stored results
+output_dir: str = "runs"  # relative to the checkout
+recorded: bool = False  # only show the results that come with the repository
+
+# %% tags=["hide-input"]
+from handpose.notebook import check_parameters
+
+check_parameters(globals(), "preset", "dataset", "data_root", "output_dir", "recorded")
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+from IPython.display import HTML, display
+from myst_nb import glue
+
+from handpose import analysis, plausibility
+from handpose.claims import (
+    KINDS, error_plot, gradient_norms, gradient_plot, measure_claims, measures_table, probe_plot,
+)  # fmt: skip
+from handpose.experiments import CONTROLS, ROWS
+from handpose.notebook import project_path, show_run
+from handpose.results import ANALYSED, Results, results_folder
+from handpose.tables import amount, as_html, claims_frame, claims_html
+
+results = Results(results_folder(preset, dataset, project_path(output_dir), recorded))
+seeds = {row: results.seeds(row) for row in ROWS | CONTROLS}
+link = "row-{}.html"
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+run = [row for row, numbers in seeds.items() if numbers]
+missing = [row for row, numbers in seeds.items() if not numbers]
+print(f"dataset {dataset}, preset {preset}, {len(results)} evaluation frames")
+print("seeds: " + ", ".join(f"{row}: {len(numbers)}" for row, numbers in seeds.items() if numbers))
+if missing:
+    print(f"not run: {', '.join(missing)}")
+stale = {row: results[row, seed].stale for row in run for seed in seeds[row] if results[row, seed].stale}
+for row, reason in stale.items():
+    print(f"stale: row {row}: {reason}")
+
+# %% [markdown]
+# ## The error
+#
+# MEPE of the row minus MEPE of the row that it is held against: negative is better. In small print under it, the
+# interval.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+measured = measure_claims(results)
+groups = {
+    "error": ("mepe", "interaction"),
+    "gradient": [kind for kind in KINDS if kind.startswith("gradient")],
+    "plausibility": ("bones", "violations"),
+    "latents": [kind for kind in KINDS if kind.startswith("probe")],
+    "steady": ("background", "light"),
+}
+by_group = {group: [one for one in measured if one.claim.kind in kinds] for group, kinds in groups.items()}
+
+
+def show_claims(group):
+    display(HTML(claims_html(claims_frame(by_group[group]), link)))
+
+
+def seeds_run(seeds):
+    numbers = ", ".join(f"{row}: {found}" for row, found in seeds.items() if found)
+    return f"dataset {dataset}, preset {preset}, seeds: {numbers}"
+
+
+def was_analysed(result):
+    return (result.folder / "analysis.npz").exists() and "latent" in result.analysis
+
+
+def runs_of(rows):
+    return [results[row, seed] for row in rows for seed in seeds[row]]
+
+
+words = [one.verdict for one in by_group["error"]]
+print("MEPE, mm: " + ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words))))
+show_claims("error")
+
+# %% [markdown]
+# ### How to read it
+#
+# - **Paired.** Both rows were trained with the same seeds and predict the same frames. Each seed gives one difference for
+#   each frame; the effect is the mean of them all.
+# - **The interval** (95 %) is the wider one, end by end, of two. The first draws seeds, then frames, with replacement,
+#   2000 times, the same frames for all seeds, and keeps the middle 95 % of the means. The second is Student's *t* over the
+#   seeds' own differences. The first alone claims too much: it can only draw the few seeds that were run. With three seeds
+#   it leaves out zero in one case of four where there is no effect at all.
+# - **Verdict.** *Supported*: the whole interval, and every seed, lies on the claimed side. *Not supported*: the whole
+#   interval, and every seed, lies on the other side. *Undecided at this scale*: anything else, and always with one seed.
+#   Undecided does not mean that there is no effect: it means that these runs can't tell.
+# - **Control.** Stages 2 and 3 also train longer. A control is the same network trained on for as long, without the new
+#   part. Where a control was run the verdict is on the row against the control, since both have seen as many images.
+#   The whole method against the baseline has no such control: some of that difference may be training time.
+# - **Linear decoder.** "It does not gain" counts as supported only if it loses; that it gains nothing at all can't be shown.
+#   What the claim comes down to is the line after it, the difference between the two decoders' gains.
+# - **What the intervals leave out.** Frames count as independent of each other, though some show the same subject. All seeds
+#   start from the same backbone. And of thirty verdicts one or two may be wrong by chance.
+
+# %% mystnb={"image": {"alt": "Each claim's difference in MEPE with its interval, against base row and control; claimed side shaded"}} tags=["hide-input", "nbval-ignore-output"]
+shown = [one for one in by_group["error"] if one.against_base]
+if shown:
+    error_plot(shown, f"{dataset}, {preset}")
+    plt.show()
+    show_run(*runs_of(run))
+
+# %% [markdown]
+# Thick: the bootstrap over seeds and frames. Thin: the interval of the verdict, cut off at the border where Student's *t*
+# over few seeds is wider than the figure. Shaded: the side that the paper claims.
+#
+# ## Gradient flow
+#
+# Section 3.3 says that injection lets gradients flow better. Training stored the mean norm of the gradients of some layers'
+# weights: the backbone's first layer and the decoder's four hidden layers (those of the main path). Ratios are geometric
+# means over the epochs of stage 1, row A over the baseline. "Times 2" is twice as large.
+
+# %% mystnb={"image": {"alt": "Gradient norm of each layer on a logarithmic axis, row A and baseline, a line an epoch"}} tags=["hide-input", "nbval-ignore-output"]
+with_gradients = ["baseline", "A"] if any(one.against_base for one in by_group["gradient"]) else []
+print(seeds_run({row: seeds[row] for row in with_gradients}))
+show_claims("gradient")
+if with_gradients:
+    gradient_plot({row: [gradient_norms(result) for result in runs_of([row])] for row in with_gradients})
+    plt.show()
+    show_run(*runs_of(with_gradients))
+
+# %% [markdown]
+# In the injection decoder the latent also reaches each layer directly, so its main path shares the work: less gradient at a
+# weight of that path does not mean that less reaches the encoder. The backbone's first layer is the one to look at.
+#
+# ## Plausible hands
+#
+# Section 3.2's losses are there to keep out hands that can't be. Two measures: how far the 20 bones' lengths are from the
+# true ones, and the share of joints whose flexion lies more than 10 degrees outside the range of the hands that were rendered.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+refined = [row for row in ("baseline", "A", "D0", "D0-longer", "D1", "D2", "D3") if seeds[row]]
+print(seeds_run({row: seeds[row] for row in refined}))
+show_claims("plausibility")
+headings = {"bone length error (mm)": "bones", "joints bent too far (%)": "violations"}
+display(HTML(as_html(measures_table(results, refined, headings), link)))
+print(f"true poses: {100 * plausibility.violation_rate(results.target, results.left):.2f} % of joints bent too far")
+show_run(*runs_of(refined))
+
+# %% [markdown]
+# ## What the latents know
+#
+# Section 3.1.1 wants light and background in the context part of the latent and out of the pose part. A linear probe
+# shows what is in a part: ridge regression is fitted on half of the evaluation frames and scored on the other half.
+# R² for numbers (0: knows nothing), share of right answers for classes (the black line: always the commonest class).
+# Beside them, for comparison, the latent of the true pose: it never saw a picture, so what it can tell is what the pose
+# itself gives away. The verdicts' effects are differences of these scores.
+
+# %% mystnb={"image": {"alt": "Scores of linear probes on parts of the latent: pose, view, background, light, skin, subject"}} tags=["hide-input", "nbval-ignore-output"]
+analysed = {row: [seed for seed in seeds[row] if was_analysed(results[row, seed])] for row in ANALYSED}
+print(seeds_run(analysed))
+show_claims("latents")
+probed = [row for row in ("A", "B", "D3") if analysed[row]] if len(results.factors) else []
+if probed:
+    probe_plot({row: [analysis.probe_table(results[row, seed], results) for seed in analysed[row]] for row in probed})
+    plt.show()
+    show_run(*[results[row, seed] for row in probed for seed in analysed[row]])
+
+# %% [markdown]
+# Bars are means over seeds. The thin lines are 95 % intervals over the held-out frames, their ends averaged over seeds.
+# Scores under -0.25 are cut off.
+# Only the pose part is decoded in row B, so nothing makes the context part hold anything: a low score there is no surprise.
+#
+# ## The same pose, another background, another light
+#
+# Evaluation frames were drawn again with all the same but the background, or the light. How far the prediction moves
+# says directly how much they matter to a network; "error grows by" says whether it gets worse. A network that always
+# answers much the same moves little too, so read it beside the error.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+print(seeds_run(analysed))
+show_claims("steady")
+headings = {f"other {change}: {words} (mm)": change + ending for change in ("background", "light")
+            for words, ending in (("moves by", ""), ("error grows by", ", error"))}  # fmt: skip
+steady = measures_table(results, ANALYSED, headings)
+if len(steady):
+    display(HTML(as_html(steady, link)))
+    show_run(*[results[row, seed] for row in ANALYSED for seed in analysed[row]])
+else:
+    print("frames of this dataset can't be drawn again, or no row was analysed")
+
+# %% [markdown]
+# ## Where this comes from
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+cards = [result.card for result in runs_of(run)]
+for title, key in (("commit", "commit"), ("training code", "training_code"), ("data", "data_fingerprint")):
+    print(f"{title}: {', '.join(sorted({str(card[key]) for card in cards}))}")
+if any(card["dirty"] for card in cards):
+    print("some runs were made with changes that were not committed")
+
+# %% tags=["remove-cell"]
+for one in measured:
+    glue(f"verdict_{one.claim.name}", one.verdict, display=False)
+    glue(f"effect_{one.claim.name}", amount(one.deciding, one.claim.unit), display=False)

@@ -1,0 +1,150 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What the choices change
+#
+# The paper leaves things open, and [another page](../decisions.md) lists what we chose. Here is what some of these choices
+# change. **All figures come from the dataset and preset named below, none from RHD.** A choice that does not matter here
+# may matter there, with other pictures and longer training.
+
+# %% tags=["parameters", "hide-input"]
+preset: str = "smoke"  # smoke (only proves that it runs), quick, desktop or paper
+dataset: str = "synthetic"  # synthetic, rhd or stb
+data_root: str = ""  # not needed here: this page reads stored results
+output_dir: str = "runs"  # relative to the checkout
+recorded: bool = False  # only show the results that come with the repository
+
+# %% tags=["hide-input"]
+from handpose.notebook import check_parameters
+
+check_parameters(globals(), "preset", "dataset", "data_root", "output_dir", "recorded")
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+from IPython.display import HTML, display
+
+from handpose.decisions import VARIANTS, as_html, forest_plot, measured, measured_text, measures, measures_text
+from handpose.notebook import project_path, show_card, show_run
+from handpose.results import Results, results_folder
+
+where = (preset, dataset, project_path(output_dir), recorded)
+results = Results(results_folder(*where))
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+rows = sorted({variant.row for variant in VARIANTS} | {"baseline", "D3"})
+used = [results[row, seed] for row in rows for seed in results.seeds(row)]
+print(f"dataset {dataset}, preset {preset}, {len(results)} evaluation frames")
+if dataset == "synthetic":
+    print("synthetic hands, rendered for this book: not RHD")
+print("seeds: " + ", ".join(f"{row}: {len(results.seeds(row))}" for row in rows))
+
+# %% [markdown]
+# ## Choices of measuring
+#
+# These need no training: the same stored predictions are measured in another way. Baseline and the whole method (row D3);
+# ± is the standard deviation over seeds. "Change" is D3 against the baseline. A lower error is better, and a higher AUC.
+# Look at whether the change stays what it was: where it does, the choice shifts all figures alike and decides nothing.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+display(HTML(as_html(measures_text(measures(results)))))
+
+# %% [markdown]
+# **Should I compare my AUC with the paper's?** Only with the same thresholds. "AUC 20-50 mm" is computed in at least two
+# ways, and from 0 mm it is another number again. Say which one you used.
+#
+# **Should hidden joints count?** We count all joints, since the paper leaves none out. The field's code skips hidden ones.
+# Say which you do before you compare.
+#
+# **Mean or median?** The mean is what all tables report. Where the median is well below it, a few joints and frames are
+# far off.
+#
+# **Is the scale given?** The paper gives the hand's true size to each prediction, and so do we. In use nobody knows it.
+# The second line gives all hands the mean size instead: that is the error to expect without a measured hand.
+#
+# **What should I centre poses on?** The root's own error moves all other joints with it. A single joint such as the wrist
+# may be less steady than the midpoint of two. Figures with different roots can't be compared.
+#
+# One more choice can't be read from what is stored: the field's older code centres the true pose only.
+
+# %% [markdown]
+# ## Choices of training
+#
+# Each line is one row of the ablation trained with one other setting, held against the same row with our setting, on the
+# same evaluation frames and from the same seed.
+#
+# - **Effect**: MEPE with the other setting minus MEPE with ours. Negative: the other setting is better. The interval
+#   holds 95 % of 2000 bootstrap draws of the frames (with several seeds, of the seeds too).
+# - **Seeds**: the seeds compared. With one seed the interval knows of the frames alone. It says nothing of how
+#   another seed would have come out.
+# - **Chance** stands in for that: how far two trainings of this kind come to lie apart by chance, in 95 of 100 cases.
+#   It is estimated from how rows of the tables with the same last stage vary over their seeds. It is a rough guide,
+#   and a wide one where few rows can be used. "Not known": too few seeds.
+# - **Verdict**: an effect counts when its interval leaves out 0 and it is larger than chance. With ten lines one may pass
+#   by luck. "No clear difference" is not "no difference".
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+table = measured(*where)
+display(HTML(as_html(measured_text(table))))
+compared = sorted({seed for text in table["seeds"] if text for seed in text.split(", ")})
+missing = table.loc[table["verdict"] == "not run", "setting"]
+if len(compared) == 1:
+    print(f"One seed (seed {compared[0]}): these are first findings, not proofs.")
+if len(missing):
+    print(f"not run: {', '.join(missing)}")
+    print(f"to train what is missing: python -m handpose.decisions --preset {preset} --dataset {dataset}")
+
+# %% mystnb={"image": {"alt": "Effect of each other setting on MEPE in mm with its 95 % interval around a line at 0, and a grey bar as wide as chance; the same numbers as in the table above"}} tags=["hide-input", "nbval-ignore-output"]
+if len(missing) < len(table):
+    forest_plot(table)
+    plt.show()
+
+# %% [markdown]
+# **How strong should the adversarial term be?** It pulls the pose latents of pictures towards those of true poses. The
+# paper does not print its weight. Too strong, it competes with the pose itself; at 0 there is no disentanglement by
+# the discriminator at all.
+#
+# **Should the KCS loss be a mean or a sum?** The paper's l1 could be either. The sum over 20 × 20 entries is the mean with
+# 400 times the weight.
+#
+# **Should the GEO loss be a sum or a mean?** The mean over 21 × 190 entries is the sum with a weight 3990 times smaller,
+# which nearly switches it off. The other line makes it 100 times larger.
+#
+# **Should the two losses take turns?** The paper alternates. The other line takes half of each at every step.
+#
+# **Should I warp the picture for view correction?** The pose is rotated in any case. Ours crops the picture and leaves it
+# unturned; the other setting turns it just as the pose, at the cost of a resampled picture. It trains from other crops,
+# its warm-up included.
+#
+# **Should the mapper read a sample or the mean?** A sample passes noise on and regularises; the mean is the
+# cleaner input.
+
+# %% [markdown]
+# ## Where this comes from
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+others = []
+for variant in VARIANTS:
+    folder = results_folder(variant.preset(preset), *where[1:])
+    if (folder / "frames.npz").exists():
+        found = Results(folder)
+        others += [found[variant.row, seed] for seed in found.seeds(variant.row)]
+for result in used + others:
+    if result.stale:
+        print(f"stale: row {result.card['row']}, preset {result.card['preset']}, seed {result.card['seed']}: {result.stale}")
+if used:
+    show_run(*used)
+for result in others:
+    show_card(result.card, unfolded=False)

@@ -1,0 +1,161 @@
+import json
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from handpose.effects import paired_effect
+from handpose.results import Results
+from handpose.skeleton import JOINTS
+from handpose.tables import (
+    ablation_table, amount, as_html, claims_html, interval, mean_and_spread, per_finger_table, per_joint_table, verdict_html,
+)  # fmt: skip
+
+HANDS = np.random.default_rng(0).uniform(-60, 60, (10, 21, 3)).round(2)
+HANDS -= ((HANDS[:, 0] + HANDS[:, 9]) / 2).round(2)[:, None]  # relative to the root, but for a rounding
+
+
+def moved_by(error, joints=tuple(j for j in range(21) if j not in (0, 9))):
+    """The true poses with some joints moved by ``error`` mm: the wrist and middle MCP stay, so the root does."""
+    pose = HANDS.copy()
+    pose[:, list(joints), 0] += error
+    return pose
+
+
+def write_results(folder, predictions, histories=None, **factors):
+    """Results on disk as ``results`` describes them: {(row, seed): poses}; the mean pose is 20.5 mm off in 19 joints."""
+    folder.mkdir(exist_ok=True, parents=True)
+
+    def stored(**poses):
+        units = {f"{name}_unit": 0.01 for name in poses}
+        return units | {name: np.round(pose * 100).astype(np.int16) for name, pose in poses.items()}
+
+    factors = {f"factor_{name}": values for name, values in factors.items()}
+    np.savez(folder / "frames.npz", **stored(target=HANDS, mean_pose=moved_by(20.5)), **factors, visible=np.ones((10, 21), bool),
+             left=np.arange(10) % 2 == 0, frame=np.arange(10), sample=np.zeros((0, 8, 8, 3), np.uint8), root_joint="palm",
+             fingerprint="f")  # fmt: skip
+    for (row, seed), pose in predictions.items():
+        place = folder / f"{row}-seed{seed}"
+        place.mkdir()
+        np.savez(place / "predictions.npz", **stored(predicted=pose))
+        (place / "history.json").write_text(json.dumps((histories or {}).get((row, seed), [])))
+        (place / "run.json").write_text(json.dumps({"row": row, "seed": seed, "dataset": "synthetic", "preset": "tiny"}))
+    return Results(folder)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    errors = {("baseline", 0): 21.0, ("baseline", 1): 42.0, ("A", 0): 10.5, ("A", 1): 31.5, ("A", 2): 63.0}
+    return write_results(tmp_path_factory.mktemp("results"), {key: moved_by(error) for key, error in errors.items()})
+
+
+@pytest.fixture(scope="module")
+def table(results):
+    return ablation_table(results, ["baseline", "A", "B"])
+
+
+def test_rows_stand_under_the_mean_pose_with_mean_and_spread_over_seeds(table):
+    assert list(table.index.get_level_values("row")) == ["mean pose", "baseline", "A", "B"]
+    assert list(table.index.get_level_values("parts")) == ["", "plain decoder", "injection", "injection + disentangle"]
+    ours = table["synthetic, tiny, 2 to 3 seeds"]
+    # 19 of 21 joints are off; the mean over all 21 is 18.55; 19, 38; 9.5, 28.5, 57
+    assert list(ours["MEPE (mm)"]) == ["18.55", "28.50 ± 13.44", "31.67 ± 23.91", "not run"]
+    # 2 of 21 joints are right at 20 mm, all from 21 mm on
+    assert ours["AUC 20-50"].iloc[0] == f"{(30 - 0.5 + 2 / 21 * 0.5) / 30:.3f}"
+    assert ours["AUC 20-50"].iloc[3] == "not run"
+
+
+def test_changes_are_paired_by_seed(table, results):
+    # seed 0: -50 %, seed 1: -25 %; seed 2 has no baseline
+    assert list(table["synthetic, tiny, 2 to 3 seeds", "change"]) == ["", "", "-37.5 %", ""]
+    assert list(table["paper, RHD", "MEPE (mm)"]) == ["", "15.71", "15.08", "14.77"]
+    assert list(table["paper, RHD", "change"]) == ["", "", "-4.0 %", "-2.1 %"]
+    one = ablation_table(results, ["A"], seeds=[1])
+    assert list(one["synthetic, tiny, 1 seed", "MEPE (mm)"]) == ["18.55", "28.50"]
+    assert one["synthetic, tiny, 1 seed", "change"].iloc[1] == "-25.0 %"
+
+
+def test_a_table_of_rows_that_have_not_been_run(results):
+    table = ablation_table(results, ["D3", "D0-longer"])
+    assert list(table["ours", "MEPE (mm)"]) == ["18.55", "not run", "not run"]
+    assert list(table["paper, RHD", "MEPE (mm)"]) == ["", "13.88", ""]
+
+
+def test_a_row_that_is_none_is_refused(results):
+    with pytest.raises(ValueError, match="no row 'E'"):
+        ablation_table(results, ["E"])
+
+
+def test_spread():
+    assert mean_and_spread([1.0, 2.0, 3.0], 1) == "2.0 ± 1.0"
+    assert mean_and_spread([2.0], 3) == "2.000"
+    assert mean_and_spread([], 3) == "not run"
+
+
+def test_our_figures_lead_to_their_rows_page_and_the_papers_do_not(table):
+    text = as_html(table)
+    lines = {re.sub("<[^>]+>", "", line.split("</th>")[0]): line for line in re.findall("<tr>(.*?)</tr>", text)}
+    links = re.findall('<a href="([^"]+)">([^<]+)</a>', lines["A"])
+    assert {address for address, _ in links} == {"row-A.html"}
+    assert [cell for _, cell in links][:2] == ["A", "31.67 ± 23.91"] and links[-1][1] == "-37.5 %"
+    assert "15.08" in lines["A"] and "15.08" not in [cell for _, cell in links]
+    assert "<a" not in lines["mean pose"] and "<a" not in lines["B"]
+    assert text.startswith('<div class="results-table" style="overflow-x: auto"')
+    assert '<th scope="col" colspan="3">synthetic, tiny, 2 to 3 seeds</th><th scope="col" colspan="2">paper, RHD</th>' in text
+
+
+def test_html_is_escaped_and_well_formed(results):
+    odd = pd.DataFrame({("a & b", "<i>"): ['"x" < 1', 2.0], ("a & b", "c"): ["", "y"]}, index=pd.Index(["A", "<b>"], name="row"))
+    odd.columns = pd.MultiIndex.from_tuples(odd.columns)
+    text = as_html(odd, 'p"{}.html', caption="<caption>")
+    box = ElementTree.fromstring(text)
+    assert [cell.text for cell in box.iter("caption")] == ["<caption>"]
+    assert [link.get("href") for link in box.iter("a")] == ['p"A.html'] * 2 + ['p"<b>.html'] * 3
+    assert "2.00" in text and "<a" not in as_html(odd, "")
+
+
+def test_errors_by_joint_and_by_finger(tmp_path):
+    results = write_results(tmp_path / "r", {("A", 0): moved_by(4.0, [8]), ("A", 1): moved_by(8.0, [8, 1, 2])})
+    joints = per_joint_table(results, ["mean pose", "A", "B"])
+    assert list(joints.columns) == ["mean pose", "A"] and list(joints.index) == list(JOINTS)
+    np.testing.assert_allclose(joints["A"], [0, 4, 4, 0, 0, 0, 0, 0, 6] + [0] * 12, atol=1e-5)
+    fingers = per_finger_table(results, ["mean pose", "A"])
+    assert list(fingers.index) == ["wrist", "thumb", "index", "middle", "ring", "little"]
+    np.testing.assert_allclose(fingers["A"], [0, 2, 1.5, 0, 0, 0], atol=1e-5)
+    np.testing.assert_allclose(fingers["mean pose"], 20.5 * np.array([0, 1, 1, 3 / 4, 1, 1]), atol=1e-5)
+    assert list(per_joint_table(results, ["A"], seeds=[1])["A"].round(3)[:3]) == [0, 8, 8]
+
+
+def claims_line(**changes):
+    line = {"claim": "a < b", "where": "Table 1", "compared": "B pose part against A", "effect": "-1.00 mm (-2.0 %)",
+            "95 % interval": "-2.00 to -0.50", "control": "", "effect against control": "", "its 95 % interval": "",
+            "paper, RHD": "", "seeds": "0, 1", "verdict": "supported"}  # fmt: skip
+    return pd.DataFrame([line | changes], index=["injection"])
+
+
+def test_claims_as_html():
+    box = ElementTree.fromstring(claims_html(claims_line()))
+    assert [cell.text for cell in box.iter("th")] == ["claim", "compared", "measured, 95 % interval", "verdict"]
+    assert [(link.text, link.get("href")) for link in box.iter("a")] == [("B", "row-B.html"), ("A", "row-A.html")]
+    assert "".join(list(box.iter("td"))[1].itertext()) == "B pose part against A"
+    assert [line.get("id") for line in box.iter("tr")][1] == "claim-injection"
+    assert "<a" not in claims_html(claims_line(effect="not run"))
+    text = claims_html(claims_line(control="D0-longer", **{"effect against control": "+1", "paper, RHD": "-4.0 %"}), "")
+    assert "D0-longer: +1" in text and "change, paper, RHD" in text and "<a" not in text
+
+
+def test_each_verdict_has_its_colour():
+    words = ("supported", "not supported", "undecided at this scale", "not run")
+    colours = [re.search("background: (#[0-9a-f]{6})", verdict_html(word))[1] for word in words]
+    assert len(set(colours)) == 4
+    assert all(f">{word}</span>" in verdict_html(word) for word in words)
+
+
+def test_amounts_in_words():
+    one = paired_effect([[9.0, 9.0]], [[10.0, 10.0]])
+    assert [amount(one, unit) for unit in ("mm", "% of joints", "score")] == ["-1.00 mm (-10.0 %)", "-1.00 % of joints", "-1.00"]
+    assert interval(one, "mm") == "none with one seed" and interval(None, "mm") == "" and amount(None, "mm") == "not run"
+    none = paired_effect([[1.001, 0.998], [1.0, 1.0]], np.ones((2, 2)))
+    assert amount(none, "mm") == "+0.00 mm (+0.0 %)"
