@@ -23,6 +23,8 @@ from .models import POSE_LATENT
 from .records import read_json
 
 _BATCH = 256
+#: Latents are kept of the first evaluation frames, which come in no order: enough for the probes, and for a scatter.
+LATENT_FRAMES, _READ_FRAMES = 1024, 256
 #: The pictures of one pose: as it was, on another background, in another light.
 CHANGES = ("same", "background", "light")
 #: What the probes read, {name: (columns of ``probe_targets``, "regression" or "class")}.
@@ -41,12 +43,14 @@ _STRENGTHS = np.logspace(-4, 3, 15)
 
 
 def analyse(networks, data, size, pairs=256):
-    """Latents of the N evaluation frames, and M = min(pairs, N) of these frames with something exchanged: {name: array}.
+    """Latents of N evaluation frames, and M = min(pairs, all) frames with something exchanged: {name: array}.
+
+    N: the first ``LATENT_FRAMES``, or all where there are fewer.
 
     networks: ``stages.Networks`` in evaluation mode, on the CPU; data: ``runs.Data``; size: the networks' pixels.
     float16, means of the Gaussians: ``latent`` (N, 128) of the picture, with disentanglement 64 of pose, then 64 of
-    context; ``latent_pose`` (N, 64) of the true pose; ``read_rgb`` (N, L), what the decoder reads from the picture, and
-    with alignment ``read_pose`` (N, L), what it reads from the true pose.
+    context; ``latent_pose`` (N, 64) of the true pose; of the first 256 frames ``read_rgb`` (., L), what the decoder reads
+    from the picture, and with alignment ``read_pose`` (., L), what it reads from the true pose.
 
     Only for frames that can be drawn again (rendered by us, in RHD's layout): ``pair`` int (M,), rows of the evaluation
     shards, evenly spread; ``pair_same``, ``pair_background``, ``pair_light``: predictions (M, 21, 3) from the picture drawn
@@ -65,8 +69,10 @@ def analyse(networks, data, size, pairs=256):
 @torch.no_grad()
 def _latents(networks, shards, size):
     parts = {}
-    for start in range(0, len(shards), _BATCH):
-        crops, pose = np.array(shards.crops[start : start + _BATCH]), shards.pose[start : start + _BATCH]
+    count = min(LATENT_FRAMES, len(shards))
+    for start in range(0, count, _BATCH):
+        rows = slice(start, min(start + _BATCH, count))
+        crops, pose = np.array(shards.crops[rows]), shards.pose[rows]
         batch = warp(torch.from_numpy(crops), torch.from_numpy(pose), size)
         latent, true = networks.rgb_encoder(batch.images), networks.pose_encoder(batch.pose)
         means = {"latent": latent, "latent_pose": true, "read_rgb": networks.aligned(latent)}
@@ -74,7 +80,8 @@ def _latents(networks, shards, size):
             means["read_pose"] = networks.pose_mapper(*true)
         for name, (mean, _) in means.items():
             parts.setdefault(name, []).append(mean.numpy().astype(np.float16))
-    return {name: np.concatenate(part) for name, part in parts.items()}
+    whole = {name: np.concatenate(part) for name, part in parts.items()}
+    return {name: latent[:_READ_FRAMES] if name.startswith("read") else latent for name, latent in whole.items()}
 
 
 def _pairs(networks, data, size, pairs, settings):
@@ -259,9 +266,10 @@ def probe_table(result, results, seed=0):
     the pose itself. Raises ValueError when ``result`` and ``results`` are of different frames, and as ``probe`` does.
     """
     analysis = result if isinstance(result, dict) else result.analysis
-    if len(analysis["latent"]) != len(results):
+    if len(analysis["latent"]) != min(LATENT_FRAMES, len(results)):
         raise ValueError(f"latents of {len(analysis['latent'])} frames, but results of {len(results)}")
     targets, lines = probe_targets(results), {}
+    targets = {name: target[:LATENT_FRAMES] for name, target in targets.items()}
     for name, (columns, kind) in PROBES.items():
         target = targets[columns[0]] if len(columns) == 1 else np.column_stack([targets[column] for column in columns])
         line = lines[name] = {}

@@ -90,7 +90,7 @@ def _probe(results, row, seed, factor):
     latent = arrays["latent"][:, : arrays["latent_pose"].shape[1]] if part == HALF else analysis.latent_blocks(arrays)[part]
     columns, kind = analysis.PROBES[factor]
     targets = analysis.probe_targets(results)
-    return np.array([analysis.probe(latent, np.column_stack([targets[name] for name in columns]).squeeze(), kind).score])
+    return np.array([analysis.probe(latent, np.column_stack([targets[name][: len(latent)] for name in columns]).squeeze(), kind).score])
 
 
 #: What can be measured: {kind: (function, unit)}. "times" is the logarithm of a ratio.

@@ -216,7 +216,7 @@ def measured(preset, dataset="synthetic", output_dir="runs", recorded=False):
     results, lines = Results(results_folder(preset, dataset, output_dir, recorded)), []
     for variant in VARIANTS:
         folder = results_folder(variant.preset(preset), dataset, output_dir, recorded)
-        found = compare(results, Results(folder), variant) if (folder / "frames.npz").exists() else None
+        found = compare(results, Results(folder), variant) if folder.exists() else None
         texts = {
             "question": variant.question, "row": variant.row, "printed": variant.printed, "ours": variant.ours,
             "variant": variant.name, "setting": variant.changes,

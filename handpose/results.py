@@ -2,7 +2,8 @@
 
 ``results/<dataset>-<preset>/frames.npz`` holds the evaluation labels, once; beside it one folder a row and seed
 with ``predictions.npz``, ``history.json``, ``analysis.npz`` for the rows in ``ANALYSED``, and, written last,
-``run.json``. Poses are kept relative to the root, in hundredths of a millimetre.
+``run.json``. Poses are kept relative to the root, in tenths of a millimetre. A preset with changed settings shares the
+labels of its own where it is measured on the same frames.
 """
 
 from dataclasses import dataclass
@@ -14,13 +15,19 @@ import pandas as pd
 
 from . import analysis, metrics
 from .experiments import find_preset, find_row, row_stages, stage_owner, stage_settings
-from .records import PACKAGE, atomic_path, only_one, read_json, write_json
+from .records import PACKAGE, atomic_path, digest, only_one, read_json, write_json
 from .runs import mean_pose, measure, prepare_data, run_stage, training_code
 
 #: The results that come with the repository.
 RECORDED = PACKAGE.parent / "book" / "runs" / "results"
-#: Rows whose latents and answers to changed pictures are kept, for the claims about them.
-ANALYSED = ("baseline", "A", "B", "D0", "D3")
+#: Rows of which more than the predictions is kept, and what (the beginnings of names in ``analysis.analyse``).
+ANALYSED = {
+    "baseline": ("pair",),
+    "A": ("latent", "read", "pair"),
+    "B": ("latent", "read", "pair"),
+    "D0": ("read", "pair"),
+    "D3": ("latent", "read", "pair"),
+}
 _FACTORS = (
     "subject", "action", "hand", "scale", "view_x", "view_y", "view_z", "roll", "light_x", "light_y", "light_z", "kelvin",
     "exposure", "background", "background_seed", "melanin", "sleeve",
@@ -45,13 +52,14 @@ class Result:
     @cached_property
     def predicted(self):
         """Predicted poses of the evaluation split relative to the root: float32 (N, 21, 3), mm."""
-        return _read_poses(self.folder / "predictions.npz", "predicted")
+        return _unpack(self.folder / "predictions.npz")["predicted"]
 
     @cached_property
     def analysis(self):
-        """What ``analysis.analyse`` gave for this row: {name: array}. Raises FileNotFoundError for rows without."""
-        with np.load(self.folder / "analysis.npz") as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        """What ``ANALYSED`` keeps of ``analysis.analyse`` for this row: {name: array}, latents rounded to a 127th of the
+        largest, poses to a tenth of a millimetre. Raises FileNotFoundError for rows without.
+        """
+        return _unpack(self.folder / "analysis.npz")
 
     @property
     def stale(self):
@@ -80,14 +88,15 @@ class Results:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        if not (self.folder / "frames.npz").exists():
+        frames = self.folder / "frames.npz"
+        frames = frames if frames.exists() else _labels(self.folder)
+        if not frames.exists():
             raise FileNotFoundError(f"{self.folder} holds no results: run `make book`, or execute notebooks/row.ipynb, first")
-        with np.load(self.folder / "frames.npz") as arrays:
-            self.visible, self.left, self.frame, self.sample = (arrays[name] for name in ("visible", "left", "frame", "sample"))
-            self.root_joint, self.fingerprint = str(arrays["root_joint"]), str(arrays["fingerprint"])
-            self.factors = pd.DataFrame({name[7:]: arrays[name] for name in arrays.files if name.startswith("factor_")})
-        self.target = _read_poses(self.folder / "frames.npz", "target")
-        self.mean_pose = _read_poses(self.folder / "frames.npz", "mean_pose")
+        arrays = _unpack(frames)
+        self.target, self.mean_pose = arrays["target"], arrays["mean_pose"]
+        self.visible, self.left, self.frame, self.sample = (arrays[name] for name in ("visible", "left", "frame", "sample"))
+        self.root_joint, self.fingerprint = str(arrays["root_joint"]), str(arrays["fingerprint"])
+        self.factors = pd.DataFrame({name[7:]: arrays[name] for name in arrays if name.startswith("factor_")})
 
     def __len__(self):
         return len(self.target)
@@ -141,17 +150,21 @@ def _save(folder, name, row, seed, runs, options):
     if card.exists() and read_json(card)["identity"] == last.card["identity"]:
         return
     data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)
-    with only_one(folder / "frames"):
-        _save_frames(folder, data)
+    changed = find_preset(options.get("preset", "quick"))
+    base = find_preset(_labels(folder).parent.name.partition("-")[2])
+    same_frames = all(getattr(changed, name) == getattr(base, name) for name in ("training", "evaluation", "frame_size"))
+    frames = _labels(folder) if same_frames else folder / "frames.npz"
+    with only_one(frames):
+        _save_frames(frames, data)
     card.unlink(missing_ok=True)
-    root = data.root_joint
     with atomic_path(place / "predictions.npz") as temporary:
-        np.savez_compressed(temporary, **_poses(predicted=_centred(last.predictions, root)))
+        np.savez_compressed(temporary, **_pack(predicted=_centred(last.predictions, data.root_joint)))
     write_json(place / "history.json", [{"stage": run.card["stage"]} | epoch for run in runs for epoch in run.history])
     if name in ANALYSED:
         arrays = analysis.analyse(last.networks(), data, find_preset(last.card["preset"]).size)
+        arrays = {key: array for key, array in arrays.items() if key.startswith(ANALYSED[name])}
         with atomic_path(place / "analysis.npz") as temporary:
-            np.savez_compressed(temporary, **arrays)
+            np.savez_compressed(temporary, **_pack(**arrays))
     write_json(card, result_card(name, row, [run.card for run in runs]))
 
 
@@ -180,25 +193,29 @@ def stage_folder(card):
     return f"{card['trained_as']}-{card['stage']}-{card['preset'].partition('+')[0]}-seed{card['seed']}-{card['identity']}"
 
 
-def _save_frames(folder, data):
-    path = folder / "frames.npz"
+def _labels(folder):
+    """Where the labels of a preset lie whose name says what is changed in another."""
+    return folder.with_name(folder.name.partition("+")[0]) / "frames.npz"
+
+
+def _save_frames(path, data):
+    split, root = data.evaluation, data.root_joint
+    fingerprint = digest([split.target.tobytes().hex(), split.frame.tolist(), root])
     if path.exists():
         with np.load(path) as arrays:
-            if str(arrays["fingerprint"]) != data.fingerprint:
-                raise ValueError(f"{folder} holds results on other data: move it away and try again")
+            if str(arrays["fingerprint"]) != fingerprint:
+                raise ValueError(f"{path.parent} holds results on other frames: move it away and try again")
         return
-    split, factors = data.evaluation, {}
-    table = data.root / "evaluation" / "factors.csv"
+    factors, table = {}, data.root / "evaluation" / "factors.csv"
     if table.exists():
         lines = pd.read_csv(table).set_index("frame").loc[split.frame]
         factors = {f"factor_{name}": lines[name].to_numpy() for name in _FACTORS if name in lines}
         factors = {name: values.astype(str) if values.dtype == object else values for name, values in factors.items()}
-    root = data.root_joint
     with atomic_path(path) as temporary:
         np.savez_compressed(
-            temporary, **_poses(target=_centred(split.target, root), mean_pose=_centred(mean_pose(data), root)), **factors,
-            visible=split.visible, left=split.left, frame=split.frame, root_joint=root, fingerprint=data.fingerprint,
-            sample=np.array(split.crops[:8]),
+            temporary, **_pack(target=_centred(split.target, root), mean_pose=_centred(mean_pose(data), root)), **factors,
+            visible=split.visible, left=split.left, frame=split.frame, sample=np.array(split.crops[:8]),
+            root_joint=root, fingerprint=fingerprint,
         )  # fmt: skip
 
 
@@ -206,18 +223,35 @@ def _centred(pose, root):
     return pose - metrics.root_of(pose, root)[:, None]
 
 
-def _poses(**named):
-    """Poses as 16 bit integers, with the unit (mm) that they count in: 0.01, or more where a pose is too large for it."""
+def _pack(**named):
+    """Arrays of floats as small integers with the unit that they count in: poses (N, 21, 3) 0.1 mm in two bytes, latents
+    (N, D) in one. High and low bytes are kept apart, which compresses better. Others stay as they are.
+    """
     arrays = {}
-    for name, pose in named.items():
-        unit = max(0.01, float(np.abs(pose).max()) / 32767)
-        arrays |= {name: np.round(pose / unit).astype(np.int16), f"{name}_unit": unit}
+    for name, array in named.items():
+        if array.dtype.kind != "f":
+            arrays[name] = array
+            continue
+        kind = np.int16 if array.ndim == 3 else np.int8
+        largest = float(np.abs(array).max()) / np.iinfo(kind).max
+        unit = max(0.1, largest) if kind is np.int16 else largest or 1.0
+        counts = np.round(array.astype(np.float64) / unit).astype(kind)
+        arrays |= {f"{name}|bytes": np.moveaxis(counts[..., None].view(np.uint8), -1, 0), f"{name}|unit": unit}
     return arrays
 
 
-def _read_poses(path, name):
-    with np.load(path) as arrays:
-        return (arrays[name] * arrays[f"{name}_unit"]).astype(np.float32)
+def _unpack(path):
+    arrays = {}
+    with np.load(path) as stored:
+        for name in stored.files:
+            key, _, part = name.partition("|")
+            if part == "bytes":
+                kept = np.ascontiguousarray(np.moveaxis(stored[name], 0, -1))
+                counts = kept.view(np.int16 if kept.shape[-1] == 2 else np.int8)[..., 0]
+                arrays[key] = (counts * stored[f"{key}|unit"]).astype(np.float32)
+            elif not part:
+                arrays[name] = stored[name]
+    return arrays
 
 
 __all__ = ["ANALYSED", "RECORDED", "Result", "Results", "measure", "obtain", "result_card", "results_folder"]

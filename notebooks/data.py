@@ -160,3 +160,15 @@ plt.show()
 # %%
 floor = measure(mean_pose(data), data.evaluation.target, data.evaluation.visible, data.root_joint)
 print(f"mean pose: MEPE {floor['mepe']:.1f} mm, AUC {floor['auc']:.3f}")
+
+# %% [markdown]
+# ## Where this comes from
+#
+# Every figure of this page is computed from these frames:
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+from handpose.records import environment
+
+where = environment()
+commit = (where["commit"] or "not in git")[:12] + (" with local changes" if where["dirty"] else "")
+print(f"dataset {dataset}, preset {preset}, data fingerprint {data.fingerprint}, commit {commit}, source {where['source']}")

@@ -138,7 +138,7 @@ if len(missing) < len(table):
 others = []
 for variant in VARIANTS:
     folder = results_folder(variant.preset(preset), *where[1:])
-    if (folder / "frames.npz").exists():
+    if folder.exists():
         found = Results(folder)
         others += [found[variant.row, seed] for seed in found.seeds(variant.row)]
 for result in used + others:

@@ -30,8 +30,8 @@ def poses(seed=0):
     return np.random.default_rng(seed).normal(0, 30, (FRAMES, 21, 3))
 
 
-def hundredths(pose, root):
-    return np.round((pose - metrics.root_of(pose, root)[:, None]) * 100).astype(np.int16)
+def centred(pose, root):
+    return (pose - metrics.root_of(pose, root)[:, None]).astype(np.float32)
 
 
 def write(folder, predictions, target=None, code="x", root="palm"):
@@ -39,15 +39,15 @@ def write(folder, predictions, target=None, code="x", root="palm"):
     folder.mkdir(parents=True, exist_ok=True)
     target = poses() if target is None else target
     stored = {"target": target, "mean_pose": target}
-    stored = {name: hundredths(pose, root) for name, pose in stored.items()}
-    units = {f"{name}_unit": 0.01 for name in stored}
+    stored = {name: centred(pose, root) for name, pose in stored.items()}
     visible = np.ones((FRAMES, 21), bool)
     visible[:, 3] = False
-    np.savez(folder / "frames.npz", **stored, **units, visible=visible, frame=np.arange(FRAMES), root_joint=root, fingerprint="f")
+    np.savez(folder / "frames.npz", **stored, visible=visible, left=visible[:, 0], frame=np.arange(FRAMES),
+             sample=np.zeros((0, 8, 8, 3), np.uint8), root_joint=root, fingerprint="f")  # fmt: skip
     for (row, seed), predicted in predictions.items():
         place = folder / f"{row}-seed{seed}"
         place.mkdir()
-        np.savez(place / "predictions.npz", predicted=hundredths(predicted, root), predicted_unit=0.01)
+        np.savez(place / "predictions.npz", predicted=centred(predicted, root))
         (place / "run.json").write_text(json.dumps({"training_code": code, "scale_mm": 40.0}))
     return Results(folder)
 

@@ -1,6 +1,7 @@
 """The notebooks as files; that their outputs hold is nbval's to say (`make test`)."""
 
 import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import numpy as np
 import papermill
 import pytest
 
 from handpose.experiments import CONTROLS, ROWS
 from handpose.notebook import check_parameters, clean, execute, made_of, stale_page
+from handpose.results import Results, obtain
 from handpose.runs import run_stage
 
 ROOT = Path(__file__).parents[1]
@@ -180,3 +183,47 @@ def test_a_page_that_does_not_say_is_stale(page):
     del notebook.metadata["handpose"]
     nbformat.write(notebook, page)
     assert "does not say" in stale_page(page, page.parent / "notebooks")
+
+
+def test_a_changed_result_changes_the_page(tmp_path):
+    preset = "smoke+training=40+evaluation=12+disentangle_epochs=1"
+    options = dict(preset=preset, output_dir=tmp_path, progress=False, device="cpu")
+    kept = [obtain(row, **options).folder for row in ("baseline", "A")]
+
+    def text():
+        execute(ROOT / "notebooks" / "results.ipynb", tmp_path / "page.ipynb", {"preset": preset, "output_dir": str(tmp_path)})
+        cells = nbformat.read(tmp_path / "page.ipynb", 4).cells
+        return "".join(str(output) for cell in cells for output in cell.get("outputs", []) if "iVBOR" not in str(output))
+
+    before = text()
+    assert before == text()
+    card = json.loads((kept[0] / "run.json").read_text())
+    figure = f"{card['metrics']['mepe']:.1f}"
+    card["metrics"]["mepe"] = 12.3
+    (kept[0] / "run.json").write_text(json.dumps(card))
+    assert figure in before and "12.3" not in before and "12.3" in text()
+    with np.load(kept[1] / "predictions.npz") as arrays:
+        half = {name: arrays[name] // 2 if name == "predicted" else arrays[name] for name in arrays.files}
+    np.savez(kept[1] / "predictions.npz", **half)
+    error = Results(kept[1].parent).errors("A", 0).mean()
+    assert f"{error:.2f}" in text() and f"{error:.2f}" not in before
+
+
+_PROSE = [*sorted((ROOT / "book").glob("*.md")), ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", _PROSE, ids=lambda path: path.name)
+def test_no_page_source_holds_a_typed_result(path):
+    """Millimetres, per cent and AUC in a source are the paper's or settings; ours come from runs."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        text = "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    paper = {f"{row.paper:.2f}" for row in ROWS.values() if row.paper} | set(_PAPER)
+    typed = re.findall(r"(\d+\.\d+)(?:\s*(?:mm|%|±)| →|\s*\|)|→ (\d+\.\d+)|AUC (?:of )?(\d\.\d+)", text)
+    assert {number for found in typed for number in found if number} <= paper
+
+
+#: Figures of the paper that the prose quotes: Table 3 and section 4.
+_PAPER = (
+    "30.42 8.68 20.89 7.95 19.95 8.66 19.73 8.56 17.11 7.27 15.77 15.61 6.93 13.88 6.71 0.930 0.997 2.7 2.5 11.6 0.11".split()
+)

@@ -32,17 +32,18 @@ def everything(tiny, whole):
 
 def test_the_kept_predictions_give_the_cards_figures(tiny, whole, everything):
     run = runs.run_row("D3", **tiny)
-    assert mepe(whole.predicted, everything.target) == pytest.approx(run.card["metrics"]["mepe"], abs=0.01)
-    assert everything.errors("D3", 0).mean() == pytest.approx(whole.card["metrics"]["mepe"], abs=0.01)
-    assert everything.errors("mean pose", 0).mean() == pytest.approx(whole.card["mean_pose"]["mepe"], abs=0.01)
+    assert mepe(whole.predicted, everything.target) == pytest.approx(run.card["metrics"]["mepe"], abs=0.03)
+    assert everything.errors("D3", 0).mean() == pytest.approx(whole.card["metrics"]["mepe"], abs=0.03)
+    assert everything.errors("mean pose", 0).mean() == pytest.approx(whole.card["mean_pose"]["mepe"], abs=0.03)
 
 
-def test_kept_poses_are_within_a_hundredth_of_a_millimetre(tiny, everything):
+def test_kept_poses_are_within_a_tenth_of_a_millimetre(tiny, everything):
     data = runs.prepare_data("tiny", output_dir=tiny["output_dir"], progress=False)
     target = data.evaluation.target
     root = 0.5 * (target[:, :1] + target[:, 9:10])
-    assert np.abs(everything.target - (target - root)).max() < 0.0051
-    assert np.array_equal(everything.visible, data.evaluation.visible) and everything.fingerprint == data.fingerprint
+    assert np.abs(everything.target - (target - root)).max() < 0.0501
+    assert np.array_equal(everything.visible, data.evaluation.visible)
+    assert np.array_equal(everything.left, data.evaluation.left) and np.array_equal(everything.sample, data.evaluation.crops[:8])
 
 
 def test_the_card_counts_all_stages(whole):
@@ -71,6 +72,32 @@ def test_a_changed_setting_trains_only_what_depends_on_it(tiny, whole, monkeypat
     changed = obtain("D3", **tiny | dict(preset="tiny+kcs_weight=4"))
     assert trained == ["refine"] and changed.folder.parent.name == "synthetic-tiny+kcs_weight=4"
     assert changed.card["stages"]["align"] == whole.card["stages"]["align"] and changed.stale == ""
+    assert not (changed.folder.parent / "frames.npz").exists()  # the same labels as without the change
+    assert np.array_equal(Results(changed.folder.parent).target, Results(whole.folder.parent).target)
+
+
+def test_a_preset_with_other_frames_keeps_labels_of_its_own(tiny):
+    other = obtain("baseline", **tiny | dict(preset="tiny+evaluation=10"))
+    assert len(Results(other.folder.parent)) == 10
+
+
+@pytest.mark.parametrize("shape, unit", [((7, 21, 3), 0.1), ((7, 64), 4 / 127)])
+def test_arrays_are_packed_within_half_a_unit(tmp_path, shape, unit):
+    array = np.random.default_rng(0).uniform(-1, 1, shape)
+    array *= (4 if len(shape) == 2 else 300) / np.abs(array).max()
+    np.savez(tmp_path / "a.npz", **results._pack(one=array, rows=np.arange(3)))
+    back = results._unpack(tmp_path / "a.npz")
+    assert set(back) == {"one", "rows"} and np.abs(back["one"] - array).max() <= unit / 2 + 1e-5
+    large = array * 100  # poses beyond two bytes of 0.1 mm
+    np.savez(tmp_path / "b.npz", **results._pack(one=large))
+    assert np.abs(results._unpack(tmp_path / "b.npz")["one"] - large).max() <= np.abs(large).max() / 127 / 2 + 1e-3
+
+
+def test_what_the_claims_need_is_kept(tiny):
+    assert set(obtain("B", **tiny).analysis) >= {"latent", "latent_pose", "read_rgb", "pair", "pair_light"}
+    assert set(obtain("baseline", **tiny).analysis) == {"pair", *[f"pair_{name}" for name in ("same", "background", "light", "target")]}
+    with pytest.raises(FileNotFoundError):
+        obtain("D1", **tiny).analysis
 
 
 def test_a_result_opens_as_a_predictor(whole, tiny):
@@ -105,12 +132,12 @@ def test_results_on_other_data_are_not_mixed(tiny, whole, monkeypatch):
 
     def other(*arguments, **options):
         data = real(*arguments, **options)
-        split = dataclasses.replace(data.evaluation, fingerprint="other")
+        split = dataclasses.replace(data.evaluation, target=data.evaluation.target + 1)
         return dataclasses.replace(data, evaluation=split)
 
     (whole.folder / "run.json").unlink()
     monkeypatch.setattr(results, "prepare_data", other)
-    with pytest.raises(ValueError, match="holds results on other data"):
+    with pytest.raises(ValueError, match="holds results on other frames"):
         obtain("D3", **tiny)
     monkeypatch.undo()
     obtain("D3", **tiny)
@@ -121,4 +148,4 @@ def test_what_has_not_been_run_is_said(tmp_path, everything):
         Results(tmp_path)
     with pytest.raises(FileNotFoundError, match="row D1, seed 3 has not been run"):
         everything["D1", 3]
-    assert everything.seeds("D1") == []
+    assert everything.seeds("D2") == []

@@ -29,8 +29,7 @@ def write_results(folder, predictions, histories=None, **factors):
     folder.mkdir(exist_ok=True, parents=True)
 
     def stored(**poses):
-        units = {f"{name}_unit": 0.01 for name in poses}
-        return units | {name: np.round(pose * 100).astype(np.int16) for name, pose in poses.items()}
+        return {name: pose.astype(np.float32) for name, pose in poses.items()}
 
     factors = {f"factor_{name}": values for name, values in factors.items()}
     np.savez(folder / "frames.npz", **stored(target=HANDS, mean_pose=moved_by(20.5)), **factors, visible=np.ones((10, 21), bool),
