@@ -116,7 +116,9 @@ class Run:
 
     def networks(self):
         """The trained networks, on the CPU, in evaluation mode."""
-        networks = make_networks(self.card["stage"], _owner_row(self.card["trained_as"]), find_preset(self.card["preset"]), 0, self.state())
+        row, preset = _owner_row(self.card["trained_as"]), find_preset(self.card["preset"])
+        networks = make_networks(self.card["stage"], row, preset, 0, self.state())
+        networks.load_state_dict(self.state())
         return networks.eval()
 
     def state(self):

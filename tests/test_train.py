@@ -27,15 +27,16 @@ class SmallBackbone(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, stride=2, bias=False)
         self.layers = nn.Sequential(
-            nn.Conv2d(3, 8, 3, stride=2, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.BatchNorm2d(8), nn.ReLU(),
             nn.Conv2d(8, 16, 3, stride=2, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
             nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         )  # fmt: skip
         self.fc = nn.Linear(16, 10)
 
     def forward(self, images):
-        return self.fc(self.layers(images))
+        return self.fc(self.layers(self.conv1(images)))
 
 
 @pytest.fixture(autouse=True)
