@@ -161,9 +161,19 @@ def execute(notebook, output, parameters, kernel="python3"):
             print(f"the notebook as far as it came: {failed}", file=sys.stderr)
             raise
         page = clean(nbformat.read(temporary, 4))
+        _name_the_row(page, parameters.get("row"))
         if Path(notebook).resolve() != output.resolve():
             page.metadata["handpose"] = made_of(notebook) | {"parameters": {name: str(value) for name, value in parameters.items()}}
         nbformat.write(page, temporary)
+
+
+def _name_the_row(page, row):
+    """The title of a row's page says which row it is."""
+    from .experiments import find_row
+
+    for cell in page.cells:
+        if row and cell.cell_type == "markdown" and cell.source.startswith("# One row of the ablation"):
+            cell.source = cell.source.replace("One row of the ablation", f"Row {row}: {find_row(row).parts}", 1)
 
 
 #: Source that turns results into what the pages show.

@@ -206,17 +206,20 @@ def claims_html(table, link="row-{}.html"):
     ``link`` as in ``as_html``; what has not been run leads nowhere.
     """
     links = np.where(table["effect"] == NOT_RUN, "", link)
+    compared = list(map(_compared, table["compared"], links))
     columns = {
-        "claim": list(map(_stacked, table["claim"], table["where"])),
-        "compared": list(map(_compared, table["compared"], links)),
+        "claim": [f"{_stacked(claim, where)}<br/><small>{sides}</small>" for claim, where, sides in zip(table["claim"], table["where"], compared)],
+        "verdict": list(map(verdict_html, table["verdict"])),
         "measured, 95 % interval": [_unbroken(_stacked(*cell)) for cell in zip(table["effect"], table["95 % interval"])],
     }
     if table["control"].any():
-        against = (table["control"] + ": " + table["effect against control"]).where(table["control"] != "", "")
-        columns["against the control"] = [_unbroken(_stacked(*cell)) for cell in zip(against, table["its 95 % interval"])]
+        against = [_unbroken(_stacked(*cell)) for cell in zip(table["effect against control"], table["its 95 % interval"])]
+        columns["against the control"] = [
+            f"{cell}<br/><small>{_linked(row, address.format(row))}</small>" if row else ""
+            for cell, row, address in zip(against, table["control"], links)
+        ]
     if table[PAPER].any():
-        columns[f"change, {PAPER}"] = list(map(html.escape, table[PAPER]))
-    columns["verdict"] = list(map(verdict_html, table["verdict"]))
+        columns[f"{PAPER}: change"] = list(map(html.escape, table[PAPER]))
     head = "".join(f'<th scope="col" style="text-align: left">{html.escape(name)}</th>' for name in columns)
     body = ""
     for name, *cells in zip(table.index, *columns.values()):
@@ -229,7 +232,7 @@ def verdict_html(verdict):
     """A verdict as a word on its colour."""
     words = verdict.split()
     colour = "#57606a" if verdict == NOT_RUN else _COLOURS[words[0]]
-    style = f"background: {colour}; color: #fff; border-radius: 0.3rem; padding: 0.1rem 0.4rem; white-space: nowrap"
+    style = f"background: {colour}; color: #fff; border-radius: 0.3rem; padding: 0.1rem 0.4rem; display: inline-block"
     return f'<span class="verdict" style="{style}">{html.escape(verdict)}</span>'
 
 

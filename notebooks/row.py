@@ -14,8 +14,6 @@
 # ---
 
 # %% [markdown]
-#
-# %% [markdown]
 # # One row of the ablation
 #
 # Every row of Tables 1 and 2, and every control, is this notebook with another `row`. All of them side by side:

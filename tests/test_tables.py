@@ -136,13 +136,13 @@ def claims_line(**changes):
 
 def test_claims_as_html():
     box = ElementTree.fromstring(claims_html(claims_line()))
-    assert [cell.text for cell in box.iter("th")] == ["claim", "compared", "measured, 95 % interval", "verdict"]
+    assert [cell.text for cell in box.iter("th")] == ["claim", "verdict", "measured, 95 % interval"]
     assert [(link.text, link.get("href")) for link in box.iter("a")] == [("B", "row-B.html"), ("A", "row-A.html")]
-    assert "".join(list(box.iter("td"))[1].itertext()) == "B pose part against A"
+    assert "".join(list(box.iter("td"))[0].itertext()) == "a < bTable 1B pose part against A"
     assert [line.get("id") for line in box.iter("tr")][1] == "claim-injection"
     assert "<a" not in claims_html(claims_line(effect="not run"))
     text = claims_html(claims_line(control="D0-longer", **{"effect against control": "+1", "paper, RHD": "-4.0 %"}), "")
-    assert "D0-longer: +1" in text and "change, paper, RHD" in text and "<a" not in text
+    assert "<small>D0-longer</small>" in text and "paper, RHD: change" in text and "<a" not in text
 
 
 def test_each_verdict_has_its_colour():
