@@ -11,6 +11,8 @@ SEEDS ?= 1
 CORES ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
 VENV := .venv/bin
 READY := .venv/ready
+# The source notebooks, in an order in which each finds what it stands on.
+NOTEBOOKS := $(foreach name,data warmup disentangle align refine row results claims decisions,notebooks/$(name).ipynb)
 # One training at a time on a GPU.
 GPUS ?= $(shell command -v nvidia-smi >/dev/null && echo "--resources gpu=1")
 SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --quiet rules host progress \
@@ -25,7 +27,7 @@ book: $(READY)
 
 test: $(READY)
 	$(VENV)/python -m pytest
-	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(VENV)/python -m pytest --nbval --nbval-current-env -W default notebooks
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(VENV)/python -m pytest --nbval --nbval-current-env -W default $(NOTEBOOKS)
 
 bench: $(READY)
 	$(VENV)/python -m tests.bench
@@ -50,8 +52,7 @@ pages: $(READY)
 # Source notebooks: sync py:percent and ipynb, and store the outputs of a run at `smoke`.
 notebooks: $(READY)
 	$(VENV)/jupytext --sync notebooks/*.py
-	for name in data warmup disentangle align refine row results claims decisions; do \
-	  OMP_NUM_THREADS=1 $(VENV)/python -m handpose.notebook notebooks/$$name.ipynb notebooks/$$name.ipynb; done
+	for notebook in $(NOTEBOOKS); do OMP_NUM_THREADS=1 $(VENV)/python -m handpose.notebook $$notebook $$notebook; done
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; set PYTHON=')"

@@ -14,8 +14,6 @@
 # ---
 
 # %% [markdown]
-#
-# %% [markdown]
 # # Results
 #
 # All rows of the paper's Tables 1 and 2, and what predicting the mean training pose gets. **Our figures are measured on
