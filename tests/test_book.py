@@ -135,12 +135,12 @@ def test_a_stale_page_says_so(built, tmp_path):
 
 def test_an_unfinished_run_is_not_recorded(tmp_path):
     before = sorted(path.name for path in (ROOT / "book" / "runs").iterdir())
-    with pytest.raises(FileNotFoundError, match="no page data"):
+    with pytest.raises(FileNotFoundError, match="no page results"):
         book.record(tmp_path)
     assert sorted(path.name for path in (ROOT / "book" / "runs").iterdir()) == before
 
 
 def test_a_page_that_is_missing_is_said(tmp_path):
     (tmp_path / "pages").mkdir()
-    with pytest.raises(FileNotFoundError, match="no page data"):
+    with pytest.raises(FileNotFoundError, match="no page results"):
         book.stage(tmp_path / "pages", tmp_path / "site")
