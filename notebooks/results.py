@@ -43,7 +43,7 @@ from IPython.display import HTML
 from myst_nb import glue
 
 from handpose import figures, figures_pose, pictures
-from handpose.experiments import CONTROLS, ROWS, TABLE_1, TABLE_2
+from handpose.experiments import CONTROLS, ROWS, TABLE_1, TABLE_2, find_row
 from handpose.notebook import project_path, show, show_pictures, show_run
 from handpose.results import Results, results_folder
 from handpose.runs import measure
@@ -165,7 +165,10 @@ def over_seeds(row, name, digits):
 
 common = [number for number in seeds_of(results, "D3", chosen) if number in results.seeds("baseline")]
 ratios = [results.errors("D3", number).mean() / results.errors("baseline", number).mean() for number in common]
+means = {row: np.mean([results.errors(row, number).mean() for number in seeds_of(results, row, chosen)]) for row in shown}
+best = min(means, key=means.get)
 for name, value in {
+    "best": f"{best} ({find_row(best).parts}), {means[best]:.1f} mm",
     "preset": preset, "dataset": dataset, "seed": seed, "seeds": "one seed" if seeds == 1 else f"{seeds} seeds", "frames": len(results),
     "mepe_mean": f"{floor['mepe']:.1f}", "mepe_baseline": over_seeds("baseline", "mepe", 1), "mepe_D3": over_seeds("D3", "mepe", 1),
     "auc_mean": f"{floor['auc']:.3f}", "auc_baseline": over_seeds("baseline", "auc", 3), "auc_D3": over_seeds("D3", "auc", 3),
