@@ -54,10 +54,10 @@ def _thin_icons(site):
     script.write_text(_ICON.sub(keep, script.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def _load_plotly(app, pagename, templatename, context, doctree):
+def _load_scripts(app, pagename, templatename, context, doctree):
     if "Plotly.newPlot" in context.get("body", ""):
         app.add_js_file("vendor/plotly.min.js", priority=800)
-        app.add_js_file("companion.js", priority=801)
+    app.add_js_file("companion.js", priority=801)
 
 
 def _mathjax():
@@ -68,6 +68,6 @@ def _mathjax():
 
 
 def setup(app):
-    app.connect("html-page-context", _load_plotly)
+    app.connect("html-page-context", _load_scripts)
     app.connect("build-finished", _copy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

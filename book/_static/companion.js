@@ -1,5 +1,6 @@
 /* Figures of the book: hands side by side turn together, by mouse, touch and keyboard; without WebGL a still drawing of the
- * same hands stands in for a 3D scene. Loaded after plotly.js and before the figures. */
+ * same hands stands in for a 3D scene. And boxes that scroll can be scrolled from the keyboard. Loaded after plotly.js, where
+ * a page has it, and before the figures. */
 (() => {
   const TYPES = { f8: Float64Array, f4: Float32Array, i4: Int32Array, i2: Int16Array, i1: Int8Array, u4: Uint32Array, u2: Uint16Array, u1: Uint8Array };
 
@@ -132,6 +133,17 @@
     (plot.closest('[role="img"]') || plot).after(box);
   }
 
+  /* What scrolls sideways has to be reached by the keyboard; the theme sees to code, and to tables of its own. */
+  function reachBoxes() {
+    document.querySelectorAll(".results-table, .cell_output .output, .cell_output .output > div, div.math").forEach((box) => {
+      if (box.matches(".js-plotly-plot, .js-plotly-plot *")) return;
+      const scrolls = box.scrollWidth > box.clientWidth && ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+      if (scrolls) box.tabIndex = 0; else if (box.tabIndex === 0) box.removeAttribute("tabindex");
+    });
+  }
+
   window.companion = { still, projector, numbers };
   window.addEventListener("load", () => document.querySelectorAll(".js-plotly-plot").forEach(complete));
+  window.addEventListener("load", reachBoxes);
+  window.addEventListener("resize", reachBoxes);
 })();
