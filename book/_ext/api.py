@@ -18,14 +18,6 @@ def _docstring(app, what, name, obj, options, lines):
         lines.append("")
 
 
-def _signature(app, what, name, obj, options, signature, returns):
-    """Addresses of functions and long defaults say nothing; the class of a dataclass's field does."""
-    if signature:
-        signature = re.sub(r"<(?:function|class|object) ?'?([\w.]+)'?[^>]*>", r"\1", signature)
-    return signature, returns
-
-
 def setup(app):
     app.connect("autodoc-process-docstring", _docstring)
-    app.connect("autodoc-process-signature", _signature)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

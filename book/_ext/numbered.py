@@ -35,16 +35,18 @@ class Number(SphinxTransform):
                 words = html.unescape(plot[2] or plot[1])
                 self.wrap(bundle, nodes.figure(names=[f"fig-{plot[3].lower()}"], classes=["turnable"]), words)
             elif picture is not None and next(bundle.findall(nodes.figure), None) is None:
-                self.wrap(bundle, nodes.figure(), picture.get("alt", ""))
+                self.wrap(bundle, nodes.figure(), picture.get("alt", ""), nodes.container(classes=["picture"]))
             elif caption:
                 self.wrap(bundle, printed_table(title=html.unescape(caption[1])))
         for figure in self.document.findall(nodes.figure):
             if not figure["ids"] and next(figure.findall(nodes.caption), None) is not None:
                 self.document.set_id(figure)  # what has no id is not counted
 
-    def wrap(self, bundle, around, caption=""):
+    def wrap(self, bundle, around, caption="", box=None):
         bundle.replace_self(around)
-        around += bundle
+        around += bundle if box is None else box
+        if box is not None:
+            box += bundle
         if caption:
             around += nodes.caption("", caption)
         if around["names"]:

@@ -123,6 +123,31 @@
     });
   }
 
+  /* Scenes side by side need room: on a phone they stand one below the other, each with its title. */
+  function arrange(plot, scenes) {
+    const titles = plot.layout.annotations || [], wide = { height: plot.layout.height };
+    scenes.forEach((key, i) => {
+      wide[`${key}.domain`] = structuredClone(plot.layout[key].domain);
+      if (titles[i]) { wide[`annotations[${i}].x`] = titles[i].x; wide[`annotations[${i}].y`] = titles[i].y; }
+    });
+    const narrow = { height: 40 + 260 * scenes.length };
+    scenes.forEach((key, i) => {
+      const top = 1 - i / scenes.length;
+      narrow[`${key}.domain`] = { x: [0, 1], y: [top - 0.9 / scenes.length, top] };
+      if (titles[i]) { narrow[`annotations[${i}].x`] = 0.5; narrow[`annotations[${i}].y`] = top; }
+    });
+    let stacked = false;
+    const fit = () => {
+      const small = plot.clientWidth < 200 * scenes.length;
+      if (small === stacked) return;
+      stacked = small;
+      plot.parentElement.style.height = `${(small ? narrow : wide).height}px`;
+      Plotly.relayout(plot, small ? narrow : wide);
+    };
+    window.addEventListener("resize", fit);
+    fit();
+  }
+
   function complete(plot) {
     const box = document.createElement("div");
     const scenes = Object.keys(plot.layout).filter((key) => /^scene\d*$/.test(key));
@@ -130,12 +155,13 @@
     box.className = "turn";
     addFrames(plot, box);
     if (scenes.length) addTurning(plot, box, scenes);
+    if (scenes.length > 1) arrange(plot, scenes);
     (plot.closest('[role="img"]') || plot).after(box);
   }
 
   /* What scrolls sideways has to be reached by the keyboard; the theme sees to code, and to tables of its own. */
   function reachBoxes() {
-    document.querySelectorAll(".results-table, .cell_output .output, .cell_output .output > div, div.math").forEach((box) => {
+    document.querySelectorAll(".results-table, .picture, .cell_output .output, .cell_output .output > div, div.math").forEach((box) => {
       if (box.matches(".js-plotly-plot, .js-plotly-plot *")) return;
       const scrolls = box.scrollWidth > box.clientWidth && ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
       if (scrolls) box.tabIndex = 0; else if (box.tabIndex === 0) box.removeAttribute("tabindex");
