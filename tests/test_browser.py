@@ -99,7 +99,7 @@ def test_a_page_reads_well_offline_at_every_width(built, browser, name):
         assert page.locator("mjx-container").count() >= page.locator(".math").count()
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
-            page.wait_for_timeout(500)  # the theme looks again at what scrolls
+            page.wait_for_timeout(120 if width == 1600 else 400)  # the theme looks again at what scrolls
             inside, whole = page.evaluate("[document.scrollingElement.clientWidth, document.scrollingElement.scrollWidth]")
             assert whole <= inside, f"at {width} px the page is {whole} px wide: {page.evaluate(WIDEST)}"
             if width < 1600:  # 1024 has the sidebar, as wider screens have
