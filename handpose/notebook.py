@@ -91,12 +91,15 @@ def show_card(card, unfolded=True):
     """Display a run card: which run, on what, how long it took. The values are escaped."""
     from IPython.display import display
 
+    from .pretrained import started_from
+
     commit = card["commit"][:12] + (" with local changes" if card["dirty"] else "") if card["commit"] else "not in git"
     lines = {
         "run": f"row {card['row']}, stage {card['stage']}, preset {card['preset']}, dataset {card['dataset']}, seed {card['seed']}",
         "data": f"{card['frames']['training']} training and {card['frames']['evaluation']} evaluation frames, "
         f"fingerprint {card['data_fingerprint']}",
         "code": f"commit {commit}, training code {card['training_code']}, identity {card['identity']}",
+        "backbone": f"starts from {started_from(card)}",
         "machine": f"{card['device']}, {card['threads']} thread(s), precision {card['precision']}, {card['platform']}",
         "cost": f"{card['seconds']:.0f} s of training, {card['peak_memory_mib']} MiB at most",
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
