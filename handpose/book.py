@@ -16,6 +16,7 @@ from .records import PACKAGE, atomic_path
 
 ROOT = PACKAGE.parent
 _UNFINISHED = shutil.ignore_patterns("failed-*", ".*")
+_VARIANT = shutil.ignore_patterns(".*", "analysis.npz")  # of a changed setting only the error is shown
 
 
 def check(pages):
@@ -69,8 +70,9 @@ def record(pages):
         shutil.copytree(runs / "results", fresh / "results")
     else:
         for folder in (ROOT / "runs" / "results").glob(f"{dataset}-{preset}*"):
-            if folder.name == f"{dataset}-{preset}" or folder.name.startswith(f"{dataset}-{preset}+"):
-                shutil.copytree(folder, fresh / "results" / folder.name, ignore=_UNFINISHED)
+            own = folder.name == f"{dataset}-{preset}"
+            if own or folder.name.startswith(f"{dataset}-{preset}+"):
+                shutil.copytree(folder, fresh / "results" / folder.name, ignore=_UNFINISHED if own else _VARIANT)
     picture(ROOT / "book" / "_static" / "hands.jpg")
     shutil.rmtree(runs, ignore_errors=True)
     os.rename(fresh, runs)

@@ -91,12 +91,15 @@ def show_card(card, unfolded=True):
     """Display a run card: which run, on what, how long it took. The values are escaped."""
     from IPython.display import display
 
+    from .pretrained import started_from
+
     commit = card["commit"][:12] + (" with local changes" if card["dirty"] else "") if card["commit"] else "not in git"
     lines = {
         "run": f"row {card['row']}, stage {card['stage']}, preset {card['preset']}, dataset {card['dataset']}, seed {card['seed']}",
         "data": f"{card['frames']['training']} training and {card['frames']['evaluation']} evaluation frames, "
         f"fingerprint {card['data_fingerprint']}",
         "code": f"commit {commit}, training code {card['training_code']}, identity {card['identity']}",
+        "backbone": f"starts from {started_from(card)}",
         "machine": f"{card['device']}, {card['threads']} thread(s), precision {card['precision']}, {card['platform']}",
         "cost": f"{card['seconds']:.0f} s of training, {card['peak_memory_mib']} MiB at most",
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
@@ -207,7 +210,7 @@ def stale_page(page, notebooks=PACKAGE.parent / "notebooks"):
 
 
 def clean(notebook):
-    """Take out of an executed notebook what says when and where it ran, and its standard error."""
+    """Take out of an executed notebook what says when and where it ran, and its standard error; pack its drawings."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
     for cell in notebook.cells:
@@ -215,7 +218,25 @@ def clean(notebook):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output["data"]["image/png"] = lighter_png(output["data"]["image/png"])
     return notebook
+
+
+def lighter_png(encoded):
+    """A drawing, PNG in base64, in 256 colours, which is a third of the bytes; unchanged where it is see-through."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+        if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:
+            return encoded
+        buffer = io.BytesIO()
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return min(base64.b64encode(buffer.getvalue()).decode(), encoded, key=len)
 
 
 def _typed(text):

@@ -48,7 +48,7 @@ from handpose.notebook import project_path, show, show_pictures, show_run
 from handpose.results import Results, results_folder
 from handpose.runs import measure
 from handpose.tables import (
-    MEAN_POSE, ablation_table, as_html, mean_and_spread, per_finger_table, per_joint_table, seeds_of,
+    MEAN_POSE, ablation_table, as_html, comparison_table, mean_and_spread, per_finger_table, per_joint_table, seeds_of,
 )  # fmt: skip
 
 results = Results(results_folder(preset, dataset, project_path(output_dir), recorded))
@@ -92,6 +92,16 @@ HTML(as_html(ablation_table(results, TABLE_1, chosen), caption=f"Ablation on {da
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 HTML(as_html(ablation_table(results, TABLE_2, chosen), caption=f"Decoders on {dataset}, preset {preset}; the paper's on RHD"))
+
+# %% [markdown]
+# ## Table 3: beside other methods
+#
+# The paper's columns are figures it quotes, measured by their authors on RHD and STB under protocols that differ (the
+# [datasets and protocols](datasets.ipynb) page says how much that alone can change). Our column is this run's. A method
+# that was not trained on this run's frames has no figure there, and figures on other data do not take its place.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+HTML(as_html(comparison_table(results, chosen), caption=f"Table 3: the paper's figures, and row D3 on {dataset}, preset {preset}"))
 
 # %% [markdown]
 # ## Controls

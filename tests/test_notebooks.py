@@ -1,6 +1,8 @@
 """The notebooks as files; that their outputs hold is nbval's to say (`make test`)."""
 
+import base64
 import inspect
+import io
 import json
 import re
 import shlex
@@ -9,13 +11,15 @@ import sys
 from pathlib import Path
 
 import jupytext
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import papermill
 import pytest
+from PIL import Image
 
 from handpose.experiments import CONTROLS, ROWS
-from handpose.notebook import check_parameters, clean, execute, made_of, stale_page
+from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, stale_page
 from handpose.results import Results, obtain
 from handpose.runs import run_stage
 
@@ -93,6 +97,25 @@ def test_clean_takes_out_times_and_standard_error():
     notebook = clean(nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"start_time": "now"}}))
     assert "papermill" not in notebook.metadata and notebook.cells[0].metadata == {"tags": ["a"]}
     assert [output.name for output in notebook.cells[0].outputs] == ["stdout"]
+
+
+def test_drawings_are_packed_and_look_the_same():
+    figure, axes = plt.subplots(facecolor="white")
+    axes.plot(np.random.default_rng(0).normal(size=(50, 3)))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    light = base64.b64decode(lighter_png(base64.b64encode(buffer.getvalue()).decode()))
+    assert len(light) < 0.6 * len(buffer.getvalue())
+    before, after = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int) for data in (buffer.getvalue(), light))
+    assert np.abs(before - after).mean() < 0.2 and np.abs(before - after).max() < 64
+
+
+def test_a_see_through_drawing_stays_as_it_is():
+    buffer = io.BytesIO()
+    Image.new("RGBA", (40, 40), (10, 20, 30, 40)).save(buffer, "png")
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    assert lighter_png(encoded) == encoded
 
 
 def plan(*options):
