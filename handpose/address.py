@@ -108,20 +108,20 @@ def set_address(url, root=ROOT):
     return list(texts)
 
 
-def main(arguments=None):
+def main(arguments=None, root=ROOT):
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m handpose.address", description=__doc__.splitlines()[0])
     parser.add_argument("url", nargs="?", help='https://HOST/OWNER/NAME, or "" for none; leave it out to see the present one')
     options = parser.parse_args(arguments)
     try:
         if options.url is None:
-            print(read_address() or "no address: set one with `make address URL=https://github.com/OWNER/NAME`")
+            print(read_address(root) or "no address: set one with `make address URL=https://github.com/OWNER/NAME`")
             return
-        written = set_address(options.url)
+        written = set_address(options.url, root)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(read_address() or "no address")
-    print("\n".join(f"written: {path.relative_to(ROOT)}" for path in written) or "nothing to change")
+    print(read_address(root) or "no address")
+    print("\n".join(f"written: {path.relative_to(root)}" for path in written) or "nothing to change")
 
 
 if __name__ == "__main__":
