@@ -284,7 +284,7 @@ def _cost(left, preset, device, threads, dataset, rendering, recorded):
         return f"{first}: {memory}; how long is not known, since there is no recorded run to go by"
     _, source = speed(device, precision_on(device, preset), threads)
     time = about(sum(seconds) + rendering)
-    if device.kind == "cpu":
+    if device.kind == "cpu" and sum(seconds) > 60:
         t4 = Device("T4", "cuda", int(15e9))
         there = choose(preset, t4, chosen=True)[0]
         time += f" ({about(sum(training_seconds(stage, there, t4, dataset=dataset) for stage in left) + rendering)} on a T4)"
