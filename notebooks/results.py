@@ -160,7 +160,7 @@ show(figures_pose.interactive_poses(poses, labels, root=results.root_joint), "po
      f"3D hands side by side: {', '.join(poses)}; six evaluation frames")
 
 # %% mystnb={"image": {"alt": "Six evaluation frames, each with ground truth, baseline and proposed drawn in 3D"}} tags=["hide-input", "nbval-ignore-output"]
-frames = pictures.evaluation_frames(preset, dataset, project_path(data_root))
+frames = pictures.evaluation_frames(preset, dataset, project_path(data_root), everyone[0].card)
 images = None if frames is None else [pictures.evaluation_frame(results, index, frames).image for index in places]
 if frames is None:
     print(f"the pictures of {dataset} do not come with this book: give data_root")
