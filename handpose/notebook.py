@@ -164,19 +164,25 @@ def execute(notebook, output, parameters, kernel="python3"):
             print(f"the notebook as far as it came: {failed}", file=sys.stderr)
             raise
         page = clean(nbformat.read(temporary, 4))
-        _name_the_row(page, parameters.get("row"))
+        _name_the_page(page, parameters)
         if Path(notebook).resolve() != output.resolve():
             page.metadata["handpose"] = made_of(notebook) | {"parameters": {name: str(value) for name, value in parameters.items()}}
         nbformat.write(page, temporary)
 
 
-def _name_the_row(page, row):
-    """The title of a row's page says which row it is."""
+def _name_the_page(page, parameters):
+    """The title of a row's page says which row it is, that of results beside the book's own on which layout."""
     from .experiments import find_row
 
+    row, titles = parameters.get("row"), {}
+    if row:
+        titles["# One row of the ablation"] = f"# Row {row}: {find_row(row).parts}"
+    if parameters.get("links") is False:
+        titles["# Results"] = f"# Results on {parameters['dataset'].upper()}'s layout"
     for cell in page.cells:
-        if row and cell.cell_type == "markdown" and cell.source.startswith("# One row of the ablation"):
-            cell.source = cell.source.replace("One row of the ablation", f"Row {row}: {find_row(row).parts}", 1)
+        for title, wanted in titles.items():
+            if cell.cell_type == "markdown" and cell.source.startswith(title):
+                cell.source = cell.source.replace(title, wanted, 1)
 
 
 #: Source that turns results into what the pages show.

@@ -118,6 +118,12 @@ class Results:
         return metrics.joint_errors(predicted, self.target, self.root_joint)
 
 
+def dataset_name(card):
+    """What a result was measured on, in words: hands rendered in a dataset's layout never go under its name."""
+    dataset = card["dataset"]
+    return f"synthetic in {dataset.upper()}'s layout" if dataset != "synthetic" and card.get("rendered") else dataset
+
+
 def results_folder(preset, dataset="synthetic", output_dir="runs", recorded=False):
     """Where the results of ``preset`` on ``dataset`` lie; ``recorded``: those that come with the repository."""
     return (RECORDED if recorded else Path(output_dir) / "results") / f"{dataset}-{preset}"
@@ -254,4 +260,4 @@ def _unpack(path):
     return arrays
 
 
-__all__ = ["ANALYSED", "RECORDED", "Result", "Results", "measure", "obtain", "result_card", "results_folder"]
+__all__ = ["ANALYSED", "RECORDED", "Result", "Results", "dataset_name", "measure", "obtain", "result_card", "results_folder"]

@@ -50,7 +50,7 @@ def test_stored_notebooks_were_executed(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_parameters_are_those_of_the_package(path):
     parameters = papermill.inspect_notebook(str(path))
-    known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded"}
+    known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded", "links"}
     assert set(parameters) <= known
     assert {"preset", "dataset", "data_root", "output_dir"} <= set(parameters)
     assert all(parameter["help"] for name, parameter in parameters.items() if name != "seed")
