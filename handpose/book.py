@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from .records import PACKAGE, atomic_path
+from .results import Result, labels_of
 
 ROOT = PACKAGE.parent
 _UNFINISHED = shutil.ignore_patterns("failed-*", ".*")
@@ -89,11 +90,13 @@ def record_beside(name):
     Raises FileNotFoundError when there are none.
     """
     source, target = ROOT / "runs" / "results" / name, ROOT / "book" / "runs" / "results" / name
-    if not (source / "frames.npz").exists():
+    labels = next((path for path in (source / "frames.npz", labels_of(source)) if path.exists()), None)
+    if not source.is_dir() or labels is None:
         raise FileNotFoundError(f"{source} holds no results: run `make book` with that dataset and preset first")
     fresh = target.with_name(f".{name}")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(source, fresh, ignore=_UNFINISHED)
+    shutil.copy2(labels, fresh)
     shutil.rmtree(target, ignore_errors=True)
     os.rename(fresh, target)
 
@@ -101,7 +104,6 @@ def record_beside(name):
 def stale(runs=ROOT / "book" / "runs"):
     """What in the recorded run is older than what made it: {page or result: why}. Empty when all of it is current."""
     from .notebook import stale_page
-    from .results import Result
 
     found = {path.name: stale_page(path) for path in sorted(Path(runs).glob("*.ipynb"))}
     for card in sorted(Path(runs).glob("results/*/*/run.json")):
