@@ -18,6 +18,7 @@ from .records import PACKAGE, atomic_path, digest, source_digest
 _PAGE = "HANDPOSE_PAGE"
 # tqdm's plain progress bar is just what is wanted where the widgets are not installed.
 warnings.filterwarnings("ignore", message="IProgress not found")
+_SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError"}
 _IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 
 
@@ -254,6 +255,8 @@ def _typed(text):
 
 def main(arguments=None):
     """Command line: execute one notebook with parameters."""
+    import papermill
+
     parser = argparse.ArgumentParser(prog="python -m handpose.notebook", description=main.__doc__)
     parser.add_argument("notebook", type=Path)
     parser.add_argument("output", type=Path)
@@ -266,6 +269,10 @@ def main(arguments=None):
             execute(options.notebook, options.output, parameters)
         except ValueError as error:
             sys.exit(f"error: {error}")
+        except papermill.PapermillExecutionError as error:
+            if error.ename in _SAID_PLAINLY:  # what is wrong stands in the message: no traceback
+                sys.exit(f"error: {error.evalue}")
+            raise
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import base64
 import inspect
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -126,13 +127,39 @@ def plan(*options):
     return re.sub(r"\s+", " ", result.stdout + result.stderr)
 
 
-def test_jobs_get_their_threads_and_parameters():
-    text = plan("--cores", "16", "--config", "preset=smoke", "data_root=my data", "dataset=rhd", "seed=3")
-    data = shlex.quote(str(ROOT / "tests" / "my data"))  # relative to where it was typed
+def test_jobs_get_their_threads_and_parameters(tmp_path):
+    (tmp_path / "my data").mkdir()
+    typed = os.path.relpath(tmp_path / "my data", ROOT / "tests")  # relative to where it is typed
+    text = plan("--cores", "16", "--config", "preset=smoke", f"data_root={typed}", "dataset=rhd", "seed=3")
+    data = shlex.quote(str(ROOT / "tests" / typed))
     assert "OMP_NUM_THREADS=16 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/data.ipynb" in text
     for name in ("disentangle", "align", "refine"):
         assert f"OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/{name}.ipynb" in text
     assert f"-p preset smoke -p dataset rhd -p data_root {data} -p output_dir runs -p row D3 -p seed 3 -p threads 2" in text
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        ("preset=quik", "error: no preset 'quik'; choose from smoke, quick, desktop, paper"),
+        ("dataset=hands", "error: no dataset 'hands'; choose from synthetic, rhd, stb"),
+        ("dataset=stb", "error: dataset stb needs DATA_ROOT=, the folder where you unpacked it"),
+        ("data_root=nowhere", "nowhere is not a folder"),
+    ],
+)
+def test_a_wrong_choice_stops_before_anything_runs(config, line):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "notebooks" / "Snakefile", "--dry-run", "--nolock", "--cores", "1"]
+    result = subprocess.run([*command, "--config", config], cwd=ROOT / "tests", capture_output=True, text=True)
+    said = result.stdout + result.stderr
+    assert result.returncode != 0 and line in said and "Traceback" not in said
+
+
+def test_what_is_wrong_in_a_notebook_is_said_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "handpose.notebook", "notebooks/data.ipynb", tmp_path / "out.ipynb", "-p", "dataset", "rhd"]
+    result = subprocess.run([*command, "-p", "data_root", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert "is missing: is this the folder that holds training/ and evaluation/?" in result.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in result.stderr
 
 
 def trainings(*config):
