@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 
 from . import figures_own
-from .geometry import project
+from .geometry import hand_scale, project
 from .metrics import root_of
 from .placement import estimate_root
 from .predictor import Predictor, checked
@@ -111,20 +111,43 @@ def pose_of(predictor, image, K=None, box=None, hand="right", root=None, scale=N
     return HandPose(image, hand, box, K, scale, relative, root, given, predictor.card)
 
 
-def camera(numbers):
-    """K (3, 3) from fx, fy, cx, cy in px; None stays None. Raises ValueError for another count."""
-    if numbers is None:
+def numbers(name, value, count):
+    """A notebook's or command's list of numbers: "10 20 30 40", "10, 20, 30, 40", a list, or None and "" for not given.
+
+    Returns a list of floats or None. Raises ValueError for another count and for what is no number.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    if len(numbers) != 4:
-        raise ValueError(f"K must be fx fy cx cy, in pixels, got {len(numbers)} numbers")
-    fx, fy, cx, cy = numbers
+    parts = value.replace(",", " ").split() if isinstance(value, str) else list(np.ravel(value))
+    try:
+        parsed = [float(part) for part in parts]
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be {count} numbers, got {value!r}") from None
+    if len(parsed) != count:
+        raise ValueError(f"{name} must be {count} numbers, got {len(parsed)}")
+    return parsed or None
+
+
+def camera(value):
+    """K (3, 3) from fx, fy, cx, cy in px, as ``numbers`` takes them; None stays None."""
+    values = numbers("K, fx fy cx cy,", value, 4)
+    if values is None:
+        return None
+    fx, fy, cx, cy = values
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
 
 
-def kept_pose(image, K, box, hand, root, scale, relative, card):
-    """The ``HandPose`` of a frame whose prediction was kept with a result: all of it is known."""
-    arrays = (np.asarray(array, float) for array in (box, K))
-    return HandPose(image, hand, *arrays, float(scale), np.asarray(relative, float), np.asarray(root, float), ("K", "box", "root", "scale"), card)
+def known(frame, root_joint):
+    """All that a ``Frame`` knows of its hand, as keywords for ``pose_of`` and ``kept_pose``; the box is that of the joints."""
+    box = np.concatenate([frame.uv.min(0), frame.uv.max(0)])
+    root, scale = root_of(frame.xyz, root_joint), float(hand_scale(frame.xyz))
+    return {"image": frame.image, "K": frame.K, "box": box, "hand": frame.hand, "root": root, "scale": scale}
+
+
+def kept_pose(relative, card, image, K, box, hand, root, scale):
+    """The ``HandPose`` of a prediction that was kept with a result, relative to its root (21, 3), mm: all of it is known."""
+    relative, box, K, root = (np.asarray(array, np.float64) for array in (relative, box, K, root))
+    return HandPose(image, hand, box, K, scale, relative, root, ("K", "box", "root", "scale"), card)
 
 
 def find_run(output_dir="runs"):
@@ -248,13 +271,15 @@ def caption(pose):
     place = "" if "root" in pose.given else "\nplace of the hand estimated: as large as the box"
     card = pose.card
     hands = "synthetic" if card.get("rendered", True) else card["dataset"]
-    return f"{pose.hand} hand{assumed}{place}\nrow {card['row']}, preset {card['preset']}, trained on {hands} hands, identity {card['identity']}"
+    run = f"row {card['row']}, preset {card['preset']}, trained on {hands} hands, identity {card['identity']}"
+    return f"{pose.hand} hand{assumed}{place}\n{run}"
 
 
 def _write_html(pose, name, path):
     drawing = figures_own.interactive_hand(pose.relative, f"{pose.hand} hand", pose.card["root_joint"])
     title = f"{name}: {pose.hand} hand"
-    path.write_text(figures_own.page(drawing, title, f"{pose.hand} hand in 3D: 21 joints and the bones between them", notes(pose), pose.columns))
+    alt = f"{pose.hand} hand in 3D: 21 joints and the bones between them"
+    path.write_text(figures_own.page(drawing, title, alt, notes(pose), pose.columns), encoding="utf-8")
 
 
 def _write_csv(pose, name, path):
