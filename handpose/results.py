@@ -14,19 +14,21 @@ import numpy as np
 import pandas as pd
 
 from . import analysis, metrics
+from . import given as knowledge
 from .experiments import find_preset, find_row, row_stages, stage_owner, stage_settings
 from .records import PACKAGE, atomic_path, digest, only_one, read_json, write_json
 from .runs import mean_pose, measure, prepare_data, run_stage, training_code
 
 #: The results that come with the repository.
 RECORDED = PACKAGE.parent / "book" / "runs" / "results"
-#: Rows of which more than the predictions is kept, and what (the beginnings of names in ``analysis.analyse``).
+#: Rows of which more than the predictions is kept, and what (the beginnings of names in ``analysis.analyse``; "given" is
+#: what ``given.pack`` makes).
 ANALYSED = {
     "baseline": ("pair",),
     "A": ("latent", "read", "pair"),
     "B": ("latent", "read", "pair"),
     "D0": ("read", "pair"),
-    "D3": ("latent", "read", "pair"),
+    "D3": ("latent", "read", "pair", "given"),
 }
 _FACTORS = (
     "subject", "action", "hand", "scale", "view_x", "view_y", "view_z", "roll", "light_x", "light_y", "light_z", "kelvin",
@@ -57,7 +59,8 @@ class Result:
     @cached_property
     def analysis(self):
         """What ``ANALYSED`` keeps of ``analysis.analyse`` for this row: {name: array}, latents rounded to a 127th of the
-        largest, poses to a tenth of a millimetre. Raises FileNotFoundError for rows without.
+        largest, poses to a tenth of a millimetre. Raises FileNotFoundError for rows without. What is named "given_" is for
+        ``given.unpack``.
         """
         return _unpack(self.folder / "analysis.npz")
 
@@ -169,6 +172,8 @@ def _save(folder, name, row, seed, runs, options):
     if name in ANALYSED:
         arrays = analysis.analyse(last.networks(), data, find_preset(last.card["preset"]).size)
         arrays = {key: array for key, array in arrays.items() if key.startswith(ANALYSED[name])}
+        if "given" in ANALYSED[name]:
+            arrays |= knowledge.pack(knowledge.given(last, data))
         with atomic_path(place / "analysis.npz") as temporary:
             np.savez_compressed(temporary, **_pack(**arrays))
     write_json(card, result_card(name, row, [run.card for run in runs]))
