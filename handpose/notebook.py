@@ -179,7 +179,7 @@ def _name_the_row(page, row):
 #: Source that turns results into what the pages show.
 _PAGE_CODE = (
     "skeleton.py", "geometry.py", "metrics.py", "analysis.py", "plausibility.py", "effects.py", "claims.py", "decisions.py",
-    "tables.py", "figures.py", "figures_pose.py",
+    "tables.py", "figures.py", "figures_pose.py", "conventions.py", "protocols.py", "examples.py", "figures_data.py",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from . import metrics
+from .conventions import EXTRAPOLATIONS, with_palm, with_wrist
 from .geometry import hand_scale, palm_centre
 from .skeleton import MIDDLE_MCP, WRIST
 
@@ -179,15 +180,18 @@ def protocols_of(root_joint):
     return tuple(one for one in PROTOCOLS if root_joint == "palm" or one.name != "wrist as root")
 
 
-def compare_protocols(results, rows=("mean pose", "baseline", "D3")):
+_ROWS = ("mean pose", "baseline", "D3")
+
+
+def compare_protocols(results, rows=_ROWS, seeds=None):
     """Every protocol on stored predictions: a DataFrame, a line a protocol, row and seed.
 
-    Columns protocol, row, seed, mean, median, auc. results: ``results.Results``. NaN where the predicted root is needed and
-    was not kept. Rows that have not been run have no lines.
+    Columns protocol, row, seed, mean, median, auc. results: ``results.Results``; seeds: which (all). NaN where the
+    predicted root is needed and was not kept. Rows that have not been run have no lines.
     """
     lines, left_out = [], Figures(np.nan, np.nan, np.nan)
     for row in rows:
-        for seed, predicted, raw, scale in _predictions(results, row):
+        for seed, predicted, raw, scale in _predictions(results, row, seeds):
             for protocol in protocols_of(results.root_joint):
                 pose = raw if protocol.centred == "target" else predicted
                 unknown = pose is None or (protocol.scale == "training mean" and scale is None)
@@ -198,10 +202,10 @@ def compare_protocols(results, rows=("mean pose", "baseline", "D3")):
     return pd.DataFrame(lines, columns=["protocol", "row", "seed", *Figures._fields])
 
 
-def _predictions(results, row):
+def _predictions(results, row, seeds=None):
     """Seed, predictions centred on their root, those as the network put them (or None), and the training hands' scale."""
     if row != "mean pose":
-        for seed in results.seeds(row):
+        for seed in (one for one in results.seeds(row) if seeds is None or one in seeds):
             result = results[row, seed]
             yield seed, result.predicted, result.uncentred, result.card["scale_mm"]
         return
@@ -210,15 +214,33 @@ def _predictions(results, row):
     yield 0, results.mean_pose, results.mean_pose, cards[0]["scale_mm"] if cards else None
 
 
+def palm_or_wrist(results, rows=_ROWS, seeds=None):
+    """MEPE (mm) of stored predictions around STB's palm, and around wrists made up from it: a DataFrame of texts.
+
+    Results with a wrist are first given STB's palm in its place, prediction and truth alike, as rendered STB frames are.
+    """
+    ways = {"palm, joint 0 the palm": None} | {f"wrist from {one.name}": one for one in EXTRAPOLATIONS}
+    lines = [{"Root": name} for name in ways]
+    for row in rows:
+        runs = [predicted for _, predicted, _, _ in _predictions(results, row, seeds)]
+        for line, way in zip(lines, ways.values()):
+            values = []
+            for predicted in runs:
+                pair = [pose if results.root_joint == "wrist" else with_palm(pose) for pose in (predicted, results.target)]
+                pair = pair if way is None else [with_wrist(pose, way) for pose in pair]
+                values.append(metrics.mepe(*pair, root="wrist"))
+            line[row] = f"{np.mean(values):.2f}" if values else "not run"
+    return pd.DataFrame(lines)
+
+
 def described(protocols):
-    """``protocols`` for readers: a DataFrame of texts, a line each."""
+    """``protocols`` for readers: two DataFrames of texts, a line each. How they measure; who does, and where it is written."""
     grids = [
         "none" if not one.points else f"{len(one.thresholds)} from {one.thresholds[0]:.4g} to {one.thresholds[-1]:g}"
         for one in protocols
     ]
-    return pd.DataFrame({
+    how = {
         "Protocol": [one.name for one in protocols],
-        "Who": [one.who for one in protocols],
         "Root": [one.root for one in protocols],
         "Centred": [one.centred if one.scale != "best fit" else "fitted" for one in protocols],
         "Joint 0": [one.joint_0 for one in protocols],
@@ -226,32 +248,43 @@ def described(protocols):
         "Joints": [one.joints for one in protocols],
         "Average": [one.average for one in protocols],
         "Thresholds (mm)": grids,
-        "Where it is written": [". ".join(filter(None, (one.source, one.note))) for one in protocols],
-    })  # fmt: skip
+    }
+    who = {
+        "Protocol": [one.name for one in protocols],
+        "Who": [one.who for one in protocols],
+        "Where it is written": [one.source for one in protocols],
+        "What else": [one.note for one in protocols],
+    }
+    return pd.DataFrame(how), pd.DataFrame(who)
 
 
 def compared(table):
-    """``compare_protocols`` for readers: a line a protocol, for each row "mean / median / AUC" over its seeds, and by how
-    much D3 changes the mean against the baseline, in %, over the seeds that both have.
+    """``compare_protocols`` for readers: a line a protocol, for each row mean and median (mm) and AUC over its seeds, and by
+    how much D3 changes the mean against the baseline, in %, over the seeds that both have. A DataFrame of texts with two
+    levels of columns.
     """
     lines = []
     for protocol, part in table.groupby("protocol", sort=False):
-        line = {"Protocol": protocol}
+        line = {("", "Protocol"): protocol}
         for row, runs in part.groupby("row", sort=False):
-            line |= {(f"{row}, {name}"): _text(runs[key], places)
-                     for key, name, places in (("mean", "mean (mm)", 2), ("median", "median (mm)", 2), ("auc", "AUC", 3))}  # fmt: skip
+            kept = runs["mean"].notna().any()
+            line[row, "mean"] = _text(runs["mean"], 2) if kept else "not kept"
+            line[row, "median"], line[row, "AUC"] = (_text(runs[key], places) for key, places in (("median", 2), ("auc", 3)))
         pairs = part[part["row"].isin(["baseline", "D3"])].pivot(index="seed", columns="row", values="mean").dropna()
         if {"baseline", "D3"} <= set(pairs):
-            line["D3 against baseline"] = f"{100 * (pairs['D3'] / pairs['baseline'] - 1).mean():+.1f} %" if len(pairs) else ""
+            change = f"{100 * (pairs['D3'] / pairs['baseline'] - 1).mean():+.1f} %" if len(pairs) else ""
+            line["D3 against", "baseline"] = change
         lines.append(line)
-    return pd.DataFrame(lines).fillna("")
+    text = pd.DataFrame(lines).fillna("")
+    text.columns = pd.MultiIndex.from_tuples(text.columns)
+    return text
 
 
 def _text(values, places):
-    return f"{values.mean():.{places}f}" if values.notna().any() else "-"
+    return f"{values.mean():.{places}f}" if values.notna().any() else ""
 
 
 __all__ = [
     "HAND3D", "HAND3D_CENTRED", "OURS", "PROTOCOLS", "Figures", "Protocol", "best_fit", "compare_protocols", "compared",
-    "described", "evaluate", "protocol_errors", "protocols_of",
+    "described", "evaluate", "palm_or_wrist", "protocol_errors", "protocols_of",
 ]  # fmt: skip

@@ -266,19 +266,21 @@ def test_comparison_has_a_line_for_each_protocol_row_and_seed():
     results = results_of()
     assert line["mean"] == evaluate(HAND3D, results["baseline", 1].uncentred, results.target, results.visible).mean
     text = protocols.compared(table)
-    assert list(text["Protocol"]) == NAMES
+    assert list(text["", "Protocol"]) == NAMES
     means = {key: metrics.mepe(results[key].predicted, results.target) for key in results}
-    assert text.loc[0, "baseline, mean (mm)"] == f"{(means['baseline', 0] + means['baseline', 1]) / 2:.2f}"
+    assert text.loc[0, ("baseline", "mean")] == f"{(means['baseline', 0] + means['baseline', 1]) / 2:.2f}"
     change = 100 * (means["D3", 0] / means["baseline", 0] - 1)  # the seed that both have
-    assert text.loc[0, "D3 against baseline"] == f"{change:+.1f} %"
+    assert text.loc[0, ("D3 against", "baseline")] == f"{change:+.1f} %"
 
 
 def test_what_was_not_kept_is_not_made_up():
     table = compare_protocols(results_of(kept=False)).set_index(["protocol", "row"])
     assert table.loc[[("hand3d", "D3"), ("hand3d, lifting", "baseline")], "mean"].isna().all()
     assert table.loc[[("hand3d", "mean pose"), ("hand3d, both centred", "D3")], "mean"].notna().all()
-    text = protocols.compared(table.reset_index()).set_index("Protocol")
-    assert text.loc["hand3d", "D3, mean (mm)"] == "-" and text.loc["hand3d", "D3 against baseline"] == ""
+    text = protocols.compared(table.reset_index())
+    line = text[text["", "Protocol"] == "hand3d"].iloc[0]
+    assert line["D3", "mean"] == "not kept" and line["D3", "AUC"] == "" and line["D3 against", "baseline"] == ""
+    assert float(line["mean pose", "mean"]) > 0
 
 
 def test_on_stb_the_palm_is_the_only_root_of_its_kind():
@@ -288,8 +290,26 @@ def test_on_stb_the_palm_is_the_only_root_of_its_kind():
 
 
 def test_the_description_says_all_of_a_protocol():
-    text = protocols.described(PROTOCOLS).set_index("Protocol")
-    assert list(text.index) == NAMES
+    text, who = (table.set_index("Protocol") for table in protocols.described(PROTOCOLS))
+    assert list(text.index) == list(who.index) == NAMES
+    assert who.loc["Procrustes-aligned", "Where it is written"] == "freihand eval.py"
     assert text.loc["hand3d", "Thresholds (mm)"] == "12 from 21.05 to 50" and text.loc["InterNet", "Thresholds (mm)"] == "none"
     assert list(text.loc["hand3d", ["Root", "Centred", "Joint 0", "Scale", "Joints", "Average"]]) == [
         "palm", "target", "palm", "given", "visible", "per joint"]  # fmt: skip
+
+
+def test_palm_or_wrist():
+    results = results_of()
+    text = protocols.palm_or_wrist(results).set_index("Root")
+    assert list(text.columns) == ["mean pose", "baseline", "D3"] and len(text) == 5
+    # the common formula gives the wrist back that the palm was made from
+    errors = [metrics.mepe(results["baseline", seed].predicted, results.target, root="wrist") for seed in (0, 1)]
+    assert text.loc["wrist from ring MCP, 2.0", "baseline"] == f"{np.mean(errors):.2f}"
+    palm = 0.5 * (results.target[:, 0] + results.target[:, 13])
+    own = 0.5 * (results["D3", 0].predicted[:, 0] + results["D3", 0].predicted[:, 13])
+    moved = (results["D3", 0].predicted - own[:, None]) - (results.target - palm[:, None])
+    assert text.loc["palm, joint 0 the palm", "D3"] == f"{np.linalg.norm(moved[:, 1:], axis=-1).sum() / moved[..., 0].size:.2f}"
+    stb = protocols.palm_or_wrist(results_of("wrist"), rows=("A", "D3")).set_index("Root")
+    assert set(stb["A"]) == {"not run"}
+    labelled = results_of("wrist")
+    assert stb.loc["palm, joint 0 the palm", "D3"] == f"{metrics.mepe(labelled['D3', 0].predicted, labelled.target, root='wrist'):.2f}"
