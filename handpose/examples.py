@@ -110,7 +110,10 @@ def view_angle(frame):
 
 
 def at_the_edge(frames, count=4, among=48):
-    """The ``count`` frames that view correction turns most, of the first ``among``, most first; each box's middle inside."""
+    """The ``count`` frames that view correction turns most, of the first ``among``, most first.
+
+    Hands whose box has its middle outside the picture, or that are small in it, are left out where there are others.
+    """
     found = [frames[index] for index in range(min(among, len(frames)))]
     inside = []
     for frame in found:
@@ -118,7 +121,7 @@ def at_the_edge(frames, count=4, among=48):
         (u, v), side = crop_box(frame.uv)
         if 0 < u < width and 0 < v < height and side > width / 6:
             inside.append(frame)
-    return sorted(inside, key=view_angle, reverse=True)[:count]
+    return sorted(inside or found, key=view_angle, reverse=True)[:count]
 
 
 def corrected(frame, root="palm", size=256):

@@ -54,8 +54,8 @@ from handpose.skeleton import JOINTS
 place = (dataset, project_path(data_root), project_path(output_dir), threads)
 root = {layout: examples.dataset_root(layout, *place) for layout in ("rhd", "stb")}
 # %% tags=["hide-input"]
-for layout in root:
-    print(f"{layout.upper()}: " + ("real frames" if dataset == layout else f"rendered hands in {layout.upper()}'s layout"))
+kind = {layout: "rendered hands in its layout" if (path / "synthetic.json").exists() else "real frames" for layout, path in root.items()}
+print("\n".join(f"{layout.upper()}: {text}" for layout, text in kind.items()))
 
 # %% [markdown]
 # ## RHD
@@ -308,9 +308,9 @@ if results is not None:
 
 # %% [markdown]
 # - **"Not kept"** under hand3d says that the predicted root is not known (a "?" in the figure). This book measures
-#   predictions centred on their own root, and results that were stored centred have lost where the network had put it.
-#   The line "hand3d, both centred" is all else of that protocol. Newer results keep it; the mean pose has its
-#   own at the origin by construction.
+#   predictions centred on their own root, and older results were stored that way: where the network had put the root is
+#   lost. Newer ones keep it. The line "hand3d, both centred" is all else of that protocol. The mean pose has its root at
+#   the origin by construction.
 # - **Our `protocol="hand3d"`**, the `auc_hand3d` of the run cards, is that code's grid and its averages on our 21 joints, both
 #   poses centred. The line "hand3d" is its protocol to the letter, tested against the formulas.
 # - **The grid.** "this book" and "STB's old curves" differ in nothing but the number of thresholds, "BiHand" and "Minimal-Hand"
@@ -332,7 +332,7 @@ from handpose.records import environment
 
 where = environment()
 commit = (where["commit"] or "not in git")[:12] + (" with local changes" if where["dirty"] else "")
-print(f"pictures: RHD's layout {'real' if dataset == 'rhd' else 'rendered'}, STB's layout {'real' if dataset == 'stb' else 'rendered'}")
+print(f"pictures: RHD: {kind['rhd']}; STB: {kind['stb']}")
 print(f"results: dataset {dataset}, preset {preset}{', recorded' if recorded else ''}; commit {commit}, source {where['source']}")
 if results is not None:
     for run in runs:

@@ -121,6 +121,7 @@ def test_the_farthest_come_first_and_those_outside_not_at_all():
     found = examples.at_the_edge(frames, 2)
     assert [id(one) for one in found] == [id(frames[1]), id(frames[2])]
     assert len(examples.at_the_edge(frames)) == 3
+    assert examples.at_the_edge(frames[3:]) == frames[3:]  # there are no others
 
 
 def test_a_turned_pose_fits_the_picture_better():
