@@ -2,7 +2,8 @@
 
 ``results/<dataset>-<preset>/frames.npz`` holds the evaluation labels, once; beside it one folder a row and seed
 with ``predictions.npz``, ``history.json``, ``analysis.npz`` for the rows in ``ANALYSED``, and, written last,
-``run.json``. Poses are kept relative to the root, in tenths of a millimetre. A preset with changed settings shares the
+``run.json``. Poses are kept relative to their root, in tenths of a millimetre; where the network put that root itself
+stands beside them. A preset with changed settings shares the
 labels of its own where it is measured on the same frames.
 """
 
@@ -55,6 +56,12 @@ class Result:
     def predicted(self):
         """Predicted poses of the evaluation split relative to the root: float32 (N, 21, 3), mm."""
         return _unpack(self.folder / "predictions.npz")["predicted"]
+
+    @cached_property
+    def uncentred(self):
+        """The same as the network put them, relative to the true root, float32 (N, 21, 3), mm; None where it was not kept."""
+        root = _unpack(self.folder / "predictions.npz").get("root")
+        return None if root is None else self.predicted + root
 
     @cached_property
     def analysis(self):
@@ -167,7 +174,9 @@ def _save(folder, name, row, seed, runs, options):
         _save_frames(frames, data)
     card.unlink(missing_ok=True)
     with atomic_path(place / "predictions.npz") as temporary:
-        np.savez_compressed(temporary, **_pack(predicted=_centred(last.predictions, data.root_joint)))
+        poses = last.predictions - data.evaluation.root[:, None]
+        centred = _centred(poses, data.root_joint)
+        np.savez_compressed(temporary, **_pack(predicted=centred, root=(poses - centred)[:, :1]))
     write_json(place / "history.json", [{"stage": run.card["stage"]} | epoch for run in runs for epoch in run.history])
     if name in ANALYSED:
         arrays = analysis.analyse(last.networks(), data, find_preset(last.card["preset"]).size)

@@ -27,7 +27,7 @@ from handpose.results import Results, obtain
 from handpose.runs import run_stage
 
 ROOT = Path(__file__).parents[1]
-ALL = ["align", "claims", "data", "decisions", "disentangle", "predict", "refine", "results", "row", "warmup"]
+ALL = ["align", "claims", "data", "datasets", "decisions", "disentangle", "predict", "refine", "results", "row", "warmup"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
