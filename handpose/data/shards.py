@@ -1,12 +1,18 @@
 """Frames decoded once: uint8 crops with a margin for rotation, memory-mapped, with the labels beside them.
 
-A folder of shards holds ``crops.npy`` (N, R, R, 3), the label arrays of ``Shards`` and ``shards.json``,
-which is written last: without it the folder is unfinished, and writing goes on where it stopped.
+A folder of shards holds ``crops.npy`` (N, R, R, 3), the label arrays of ``Shards`` and ``shards.json``. It is made
+beside its place, as ``NAME.unfinished-...``, and gets its name when it is whole; writing goes on where it stopped.
+Crops are written and hashed as plain bytes: pages of a memory map would count as this process's memory, and a full
+disk would end it without a word.
 """
 
+import glob
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+import shlex
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +27,7 @@ from ..records import atomic_path, available_cores, digest, read_json, source_di
 ROTATION_MARGIN = 2**0.5
 _CHUNK = 64
 _LARGEST = 16
+_SCALES = (1.0, 1000.0)  # mm, of a middle finger's proximal phalanx: anything else is no hand
 _LABELS = ("pose", "rotation", "root", "scale", "left", "visible", "frame", "target")
 
 
@@ -50,12 +57,8 @@ class Shards:
         return len(self.pose)
 
 
-def cut(image, centre, side, resolution):
-    """Square crop of ``side`` px around ``centre`` (2,) px, resized with antialiasing; black outside the picture.
-
-    image uint8 (H, W, 3) -> uint8 (resolution, resolution, 3). Raises ValueError when the side is not
-    positive or nothing of the crop lies inside the picture.
-    """
+def check_box(image, centre, side):
+    """Raise ValueError when a crop of ``side`` px around ``centre`` (2,) px is no box or lies outside ``image`` (H, W, 3)."""
     left, top = np.asarray(centre, float) - side / 2
     if not (np.isfinite([left, top]).all() and side > 0):
         raise ValueError(f"crop of side {side} px at {tuple(centre)} is not a box")
@@ -64,6 +67,16 @@ def cut(image, centre, side, resolution):
         raise ValueError(f"crop of side {side:.0f} px is more than {_LARGEST} times the picture")
     if left >= width or top >= height or left + side <= 0 or top + side <= 0:
         raise ValueError(f"crop of side {side:.0f} px at {tuple(np.round(centre))} lies outside the picture")
+
+
+def cut(image, centre, side, resolution):
+    """Square crop of ``side`` px around ``centre`` (2,) px, resized with antialiasing; black outside the picture.
+
+    image uint8 (H, W, 3) -> uint8 (resolution, resolution, 3). Raises ValueError when the side is not
+    positive or nothing of the crop lies inside the picture.
+    """
+    check_box(image, centre, side)
+    left, top = np.asarray(centre, float) - side / 2
     low = np.floor([left, top]).astype(int)
     high = np.ceil([left + side, top + side]).astype(int)
     outer = Image.fromarray(image).crop((*low, *high))
@@ -78,7 +91,7 @@ def rectify(image, centre, side, resolution, K, R):
     K' R X with K' of focal length f * resolution / side and its centre in the middle of the crop. Raises
     ValueError as ``cut`` does.
     """
-    cut(image, centre, side, 1)  # the same boxes are refused
+    check_box(image, centre, side)
     K = np.asarray(K, np.float64)
     zoom = resolution / side
     K_crop = np.array([[K[0, 0] * zoom, 0, resolution / 2], [0, K[1, 1] * zoom, resolution / 2], [0, 0, 1]])
@@ -94,21 +107,30 @@ def rectify(image, centre, side, resolution, K, R):
     return np.asarray(small.transform(size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR))
 
 
-def _prepare(dataset, index, resolution, view):
-    """Crop and labels of one frame; None where the frame has no usable hand."""
-    frame = dataset[index]
+def crop_of(frame):
+    """Where a frame's hand is cut out for the shards: centre (2,) px and side, px. Raises ValueError when it can't be."""
     centre, side = crop_box(frame.uv)
     side = side * ROTATION_MARGIN
-    root = palm_centre(frame.xyz) if dataset.root_joint == "palm" else frame.xyz[0]
+    check_box(frame.image, centre, side)
     scale = hand_scale(frame.xyz)
+    if not _SCALES[0] <= scale <= _SCALES[1]:
+        raise ValueError(f"a hand without size: its middle finger's proximal phalanx is {scale:.3g} mm long")
+    return centre, side
+
+
+def _prepare(frame, index, root_joint, resolution, view):
+    """Crop and labels of one frame; None where the frame has no usable hand."""
     try:
-        pose, R = normalise_pose(frame.xyz, centre, frame.K, frame.hand, root, scale)
-        if view == "crop":
-            crop = cut(frame.image, centre, side, resolution)
-        else:
-            crop = rectify(frame.image, centre, side, resolution, frame.K, R)
+        centre, side = crop_of(frame)
     except ValueError:
         return None
+    root = palm_centre(frame.xyz) if root_joint == "palm" else frame.xyz[0]
+    scale = hand_scale(frame.xyz)
+    pose, R = normalise_pose(frame.xyz, centre, frame.K, frame.hand, root, scale)
+    if view == "crop":
+        crop = cut(frame.image, centre, side, resolution)
+    else:
+        crop = rectify(frame.image, centre, side, resolution, frame.K, R)
     left = frame.hand == "left"
     if left:
         crop = crop[:, ::-1]
@@ -122,88 +144,174 @@ def write_shards(dataset, folder, size, workers=None, progress=True, view="crop"
     """Decode ``dataset`` (RHD or STB) into ``folder`` for networks that see ``size`` px, and open it.
 
     ``view`` says what view correction does to the picture: "crop" cuts it out (section 4.2's references),
-    "homography" turns it with the pose (``rectify``). Frames that the dataset skips, or whose hand can't be cropped, are left out and listed in
-    ``shards.json``. Returns at once when the folder is complete; goes on where an interrupted call
-    stopped. Raises ValueError when the folder was made from other data or for another size, and for another view.
+    "homography" turns it with the pose (``rectify``). Frames that the dataset skips, or whose hand can't be cropped, are
+    left out and listed in ``shards.json``. Returns at once when the folder is complete; goes on where an interrupted call
+    stopped.
+
+    ValueError, in one line: the folder was made from other data, for another size or view; the disk has no room; no frame is
+    usable; or files can't be read. In the last case all readable frames are kept in an unfinished folder, ``folder`` does
+    not exist, and the same call goes on with what was put right.
     """
     if view not in ("crop", "homography"):
         raise ValueError(f'view must be "crop" or "homography", got {view!r}')
-    folder = Path(folder)
+    folder, sizes = Path(folder), dataset.picture_sizes()
     resolution = int(np.ceil(size * ROTATION_MARGIN))
     settings = {
         "size": size,
         "resolution": resolution,
         "view": view,
-        "data": digest([dataset.stamp(), dataset.root_joint, list(dataset.skipped)]),
+        "data": digest([dataset.label_stamp(), dataset.root_joint, list(dataset.skipped)]),
         "code": source_digest("data/shards.py", "geometry.py"),
     }
-    done = folder / "shards.json"
-    if done.exists():
-        if read_json(done)["settings"] != settings:
+    work = folder.with_name(f"{folder.name}.unfinished-{digest(settings)}")
+    settings["pictures"] = digest(sizes.tobytes())
+    if (folder / "shards.json").exists():
+        if read_json(folder / "shards.json")["settings"] != settings:
             raise ValueError(f"{folder} was made from other data, another size or older code: remove it and try again")
         return open_shards(folder)
     if folder.exists():
         raise ValueError(f"{folder} holds something other than shards: choose another folder")
 
-    work = folder.with_name(f"{folder.name}.unfinished-{digest(settings)}")
-    work.mkdir(parents=True, exist_ok=True)
     left_out = set(dataset.skipped)
     indices = [index for index in range(len(dataset)) if index not in left_out]
     if not indices:
-        raise ValueError(f"{dataset.folder} holds no usable frame")
+        raise ValueError(f"{dataset.folder} holds no usable frame: {_advice(dataset)}")
     chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
-    if not (work / "crops.npy").exists():
-        _decode(dataset, chunks, work, resolution, view, workers or available_cores(), progress)
-    _finish(work, len(chunks), settings, dataset)
+    shape = (len(indices), resolution, resolution, 3)
+    stale = _unwritten(work, chunks, sizes)
+    if stale:
+        bad = _decode(dataset, work, chunks, stale, sizes, shape, view, workers or available_cores(), progress)
+        if bad:
+            raise ValueError(f"{len(bad)} of {len(dataset)} frames can't be read, the first: {bad[0]}; {_advice(dataset)}: "
+                             "the same call then goes on where it stopped")  # fmt: skip
+    _finish(work, chunks, shape, settings, dataset)
     os.rename(work, folder)
     for leftover in [*folder.glob("labels-*.npz"), *folder.glob("raw.npy")]:
         leftover.unlink()
+    for other in folder.parent.glob(f"{glob.escape(folder.name)}.unfinished-*"):  # of older labels or code
+        shutil.rmtree(other, ignore_errors=True)
     return open_shards(folder)
 
 
-def _decode(dataset, chunks, work, resolution, view, workers, progress):
-    count = sum(map(len, chunks))
+def _advice(dataset):
+    return f"`python -m handpose.data check {shlex.quote(str(dataset.root))}` names what is wrong; put it right"
+
+
+def _record(work, number):
+    return work / f"labels-{number:05d}.npz"
+
+
+def _unwritten(work, chunks, sizes):
+    """Numbers of the chunks that are not there yet, or of whose pictures one has changed since."""
+
+    def there(number):
+        try:
+            with np.load(_record(work, number)) as record:
+                return np.array_equal(record["sizes"], sizes[chunks[number]])
+        except FileNotFoundError:
+            return False
+
+    missing = [number for number in range(len(chunks)) if not there(number)]
+    if missing and (work / "crops.npy").exists():  # put together already, and out of date
+        shutil.rmtree(work)
+        missing = list(range(len(chunks)))
+    return missing
+
+
+def _decode(dataset, work, chunks, numbers, sizes, shape, view, workers, progress):
+    """Write crops and labels of the chunks ``numbers``; returns what is wrong with frames that can't be read, one line each."""
     if not (work / "raw.npy").exists():
+        need = np.prod(shape, dtype=np.int64)
+        work.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(work.parent).free
+        if need > free:
+            raise ValueError(f"{work.parent} has {free / 1e9:.1f} GB of free space and the crops need {need / 1e9:.1f} GB: "
+                             "make room or choose another folder")  # fmt: skip
         with atomic_path(work / "raw.npy") as temporary:
-            np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(count, resolution, resolution, 3))
-    raw = np.load(work / "raw.npy", mmap_mode="r+")
-    bar = tqdm(total=count, desc=f"decoding {dataset.split}", unit="frame", disable=not progress)
-    with ThreadPoolExecutor(workers) as pool, bar:
-        for number, chunk in enumerate(chunks):
-            record = work / f"labels-{number:05d}.npz"
-            if not record.exists():
-                prepared = list(pool.map(lambda index: _prepare(dataset, index, resolution, view), chunk))
-                good = [item for item in prepared if item is not None]
-                for offset, (crop, _) in enumerate(good):
-                    raw[number * _CHUNK + offset] = crop
-                raw.flush()  # pixels first: a record says that they are there
-                with atomic_path(record) as temporary:
-                    np.savez(temporary, **{name: np.array([label[name] for _, label in good]) for name in _LABELS})
-            bar.update(len(chunk))
+            np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+    stop = threading.Event()
+
+    def write(number):
+        if stop.is_set():
+            return []
+        try:
+            return _write_chunk(dataset, work, number, chunks[number], sizes, shape[1], view, bar)
+        except BaseException:
+            stop.set()
+            raise
+
+    done = sum(map(len, chunks)) - sum(len(chunks[number]) for number in numbers)
+    bar = tqdm(total=shape[0], initial=done, desc=f"decoding {dataset.split}", unit="frame", disable=not progress)
+    with bar:
+        pool = ThreadPoolExecutor(workers)
+        try:
+            jobs = [pool.submit(write, number) for number in numbers]
+            for job in as_completed(jobs):
+                job.result()
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+    return [line for job in jobs for line in job.result()]
 
 
-def _finish(work, chunk_count, settings, dataset):
-    records = [dict(np.load(work / f"labels-{number:05d}.npz")) for number in range(chunk_count)]
+def _write_chunk(dataset, work, number, chunk, sizes, resolution, view, bar):
+    good, bad = [], []
+    for index in chunk:
+        try:
+            frame = dataset[index]
+        except (FileNotFoundError, ValueError) as error:
+            bad.append(str(error))
+            continue
+        item = _prepare(frame, index, dataset.root_joint, resolution, view)
+        if item is not None:
+            good.append(item)
+        bar.update()
+    if bad:
+        return bad
+    with open(work / "raw.npy", "r+b") as file:
+        file.seek(_start(work / "raw.npy") + number * _CHUNK * resolution * resolution * 3)
+        for crop, _ in good:
+            file.write(np.ascontiguousarray(crop))
+        file.flush()
+        os.fsync(file.fileno())  # pixels first: a record says that they are there
+    with atomic_path(_record(work, number)) as temporary:
+        np.savez(temporary, sizes=sizes[chunk], **{name: np.array([label[name] for _, label in good]) for name in _LABELS})
+    return []
+
+
+def _start(path):
+    """Where the values of a .npy file begin."""
+    return np.load(path, mmap_mode="r").offset
+
+
+def _finish(work, chunks, shape, settings, dataset):
+    records = [dict(np.load(_record(work, number))) for number in range(len(chunks))]
     rows = [number * _CHUNK + offset for number, record in enumerate(records) for offset in range(len(record["frame"]))]
     records = [record for record in records if len(record["frame"])]
     if not records:
-        raise ValueError(f"{dataset.folder} holds no hand that can be cropped")
+        shutil.rmtree(work)
+        raise ValueError(f"{dataset.folder} holds no hand that can be cropped: {_advice(dataset)}")
     labels = {name: np.concatenate([record[name] for record in records]) for name in _LABELS}
+    row = shape[1] * shape[2] * 3
     if not (work / "crops.npy").exists():
-        raw = np.load(work / "raw.npy", mmap_mode="r")
-        if len(rows) < len(raw):  # frames were left out: close the gaps
-            with atomic_path(work / "crops.npy") as temporary:
-                packed = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(rows), *raw.shape[1:]))
-                for start in range(0, len(rows), _CHUNK):
-                    packed[start : start + _CHUNK] = raw[rows[start : start + _CHUNK]]
+        if len(rows) < shape[0]:  # frames were left out: close the gaps
+            with atomic_path(work / "crops.npy") as temporary, open(work / "raw.npy", "rb") as raw:
+                start = _start(work / "raw.npy")
+                np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(rows), *shape[1:]))
+                with open(temporary, "r+b") as packed:
+                    packed.seek(_start(temporary))
+                    for number in rows:
+                        raw.seek(start + number * row)
+                        packed.write(raw.read(row))
         else:
             os.replace(work / "raw.npy", work / "crops.npy")
     with atomic_path(work / "labels.npz") as temporary:
         np.savez(temporary, **labels)
     hasher = hashlib.sha256()
-    crops = np.load(work / "crops.npy", mmap_mode="r")
-    for start in range(0, len(crops), _CHUNK):
-        hasher.update(np.ascontiguousarray(crops[start : start + _CHUNK]))
+    with open(work / "crops.npy", "rb") as crops:
+        crops.seek(_start(work / "crops.npy"))
+        while block := crops.read(2**20):
+            hasher.update(block)
     for name in _LABELS:
         hasher.update(np.ascontiguousarray(labels[name]))
     skipped = sorted(set(range(len(dataset))) - set(labels["frame"].tolist()))
