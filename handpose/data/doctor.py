@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 from ..geometry import project
 from ..records import available_cores
 from . import rhd, stb
+from .crops import crop_of
 from .frame import read_image
 from .rhd import RHD, SPLITS
-from .shards import crop_of
 from .stb import STB
 from .untrusted import one_line, read_bytes
 

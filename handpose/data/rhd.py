@@ -4,14 +4,14 @@
 written in the same layout, so this is the one path for both.
 """
 
-import os
+import operator
 from pathlib import Path
 
 import numpy as np
 
 from ..skeleton import RHD_ORDER
 from .frame import Frame, Labelled, read_image
-from .untrusted import load_arrays, numeric_array, read_bytes
+from .untrusted import file_sizes, load_arrays, numeric_array, read_bytes
 
 SPLITS = ("training", "evaluation")
 #: Frames in the official download, and those that the field's loaders leave out as bad.
@@ -114,14 +114,11 @@ class RHD(Labelled):
 
     def picture_sizes(self):
         """Bytes on disk of each frame's colour picture and mask, int64 (N, 2); -1 where one is missing."""
-        sizes = np.full((len(self), 2), -1)
-        for place, kind in enumerate(("color", "mask")):
-            with os.scandir(self.folder / kind) as entries:
-                found = {entry.name: entry.stat(follow_symlinks=True).st_size for entry in entries if entry.is_file()}
-            sizes[:, place] = [found.get(f"{index:05d}.png", -1) for index in range(len(self))]
-        return sizes
+        found = [file_sizes(self.folder / kind) for kind in ("color", "mask")]
+        return np.array([[sizes.get(f"{index:05d}.png", -1) for sizes in found] for index in range(len(self))])
 
     def __getitem__(self, index):
+        index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
         index %= len(self)

@@ -12,22 +12,21 @@ import os
 import shlex
 import shutil
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
-from PIL import Image
 from tqdm.auto import tqdm
 
-from ..geometry import crop_box, hand_scale, normalise_pose, palm_centre
+from ..geometry import hand_scale, normalise_pose, palm_centre
 from ..records import atomic_path, available_cores, digest, read_json, source_digest, write_json
+from .crops import ROTATION_MARGIN, crop_of, cut, rectify
+from .untrusted import one_line
 
-#: A crop is stored this much larger than the network sees it, so that turning by 45 degrees stays inside.
-ROTATION_MARGIN = 2**0.5
 _CHUNK = 64
-_LARGEST = 16
-_SCALES = (1.0, 1000.0)  # mm, of a middle finger's proximal phalanx: anything else is no hand
 _LABELS = ("pose", "rotation", "root", "scale", "left", "visible", "frame", "target")
 
 
@@ -55,67 +54,6 @@ class Shards:
 
     def __len__(self):
         return len(self.pose)
-
-
-def check_box(image, centre, side):
-    """Raise ValueError when a crop of ``side`` px around ``centre`` (2,) px is no box or lies outside ``image`` (H, W, 3)."""
-    left, top = np.asarray(centre, float) - side / 2
-    if not (np.isfinite([left, top]).all() and side > 0):
-        raise ValueError(f"crop of side {side} px at {tuple(centre)} is not a box")
-    height, width = image.shape[:2]
-    if side > _LARGEST * max(height, width):
-        raise ValueError(f"crop of side {side:.0f} px is more than {_LARGEST} times the picture")
-    if left >= width or top >= height or left + side <= 0 or top + side <= 0:
-        raise ValueError(f"crop of side {side:.0f} px at {tuple(np.round(centre))} lies outside the picture")
-
-
-def cut(image, centre, side, resolution):
-    """Square crop of ``side`` px around ``centre`` (2,) px, resized with antialiasing; black outside the picture.
-
-    image uint8 (H, W, 3) -> uint8 (resolution, resolution, 3). Raises ValueError when the side is not
-    positive or nothing of the crop lies inside the picture.
-    """
-    check_box(image, centre, side)
-    left, top = np.asarray(centre, float) - side / 2
-    low = np.floor([left, top]).astype(int)
-    high = np.ceil([left + side, top + side]).astype(int)
-    outer = Image.fromarray(image).crop((*low, *high))
-    box = (left - low[0], top - low[1], left - low[0] + side, top - low[1] + side)
-    return np.asarray(outer.resize((resolution, resolution), Image.Resampling.BILINEAR, box=box))
-
-
-def rectify(image, centre, side, resolution, K, R):
-    """The crop as the view-corrected camera would see it: the homography K' R K^-1, black outside the picture.
-
-    Takes and returns what ``cut`` does, and K (3, 3) with R (3, 3) from ``view_rotation``. A point X lands on
-    K' R X with K' of focal length f * resolution / side and its centre in the middle of the crop. Raises
-    ValueError as ``cut`` does.
-    """
-    check_box(image, centre, side)
-    K = np.asarray(K, np.float64)
-    zoom = resolution / side
-    K_crop = np.array([[K[0, 0] * zoom, 0, resolution / 2], [0, K[1, 1] * zoom, resolution / 2], [0, 0, 1]])
-    # Shrinking needs antialiasing, which a homography has not: shrink the picture first.
-    shrink = max(1.0, 1 / zoom)
-    small = Image.fromarray(image)
-    if shrink > 1:
-        small = small.resize([max(1, round(length / shrink)) for length in small.size], Image.Resampling.BILINEAR)
-    to_small = np.diag([small.width / image.shape[1], small.height / image.shape[0], 1.0])
-    back = to_small @ K @ R.T @ np.linalg.inv(K_crop)
-    coefficients = (back / back[2, 2]).ravel()[:8]
-    size = (resolution, resolution)
-    return np.asarray(small.transform(size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR))
-
-
-def crop_of(frame):
-    """Where a frame's hand is cut out for the shards: centre (2,) px and side, px. Raises ValueError when it can't be."""
-    centre, side = crop_box(frame.uv)
-    side = side * ROTATION_MARGIN
-    check_box(frame.image, centre, side)
-    scale = hand_scale(frame.xyz)
-    if not _SCALES[0] <= scale <= _SCALES[1]:
-        raise ValueError(f"a hand without size: its middle finger's proximal phalanx is {scale:.3g} mm long")
-    return centre, side
 
 
 def _prepare(frame, index, root_joint, resolution, view):
@@ -161,7 +99,7 @@ def write_shards(dataset, folder, size, workers=None, progress=True, view="crop"
         "resolution": resolution,
         "view": view,
         "data": digest([dataset.label_stamp(), dataset.root_joint, list(dataset.skipped)]),
-        "code": source_digest("data/shards.py", "geometry.py"),
+        "code": source_digest("data/shards.py", "data/crops.py", "geometry.py"),
     }
     work = folder.with_name(f"{folder.name}.unfinished-{digest(settings)}")
     settings["pictures"] = digest(sizes.tobytes())
@@ -178,7 +116,7 @@ def write_shards(dataset, folder, size, workers=None, progress=True, view="crop"
         raise ValueError(f"{dataset.folder} holds no usable frame: {_advice(dataset)}")
     chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
     shape = (len(indices), resolution, resolution, 3)
-    stale = _unwritten(work, chunks, sizes)
+    stale = _unwritten(work, chunks, sizes, resolution * resolution * 3)
     if stale:
         bad = _decode(dataset, work, chunks, stale, sizes, shape, view, workers or available_cores(), progress)
         if bad:
@@ -201,21 +139,34 @@ def _record(work, number):
     return work / f"labels-{number:05d}.npz"
 
 
-def _unwritten(work, chunks, sizes):
-    """Numbers of the chunks that are not there yet, or of whose pictures one has changed since."""
+def _unwritten(work, chunks, sizes, row):
+    """Numbers of the chunks that are not there yet, whose crops did not reach the disk, or of whose pictures one has changed."""
+    crops = next((work / name for name in ("crops.npy", "raw.npy") if (work / name).exists()), None)
+    if crops is None:
+        return list(range(len(chunks)))
+    packed = crops.name == "crops.npy"  # put together already, and on disk
 
     def there(number):
         try:
-            with np.load(_record(work, number)) as record:
-                return np.array_equal(record["sizes"], sizes[chunks[number]])
-        except FileNotFoundError:
+            record = _arrays(_record(work, number))
+        except (OSError, ValueError, EOFError, BadZipFile):  # missing, or did not reach the disk
             return False
+        if not np.array_equal(record["sizes"], sizes[chunks[number]]):
+            return False
+        return packed or record["checksum"] == zlib.crc32(_read(file, start, number, len(record["frame"]), row))
 
-    missing = [number for number in range(len(chunks)) if not there(number)]
-    if missing and (work / "crops.npy").exists():  # put together already, and out of date
+    start = _start(crops)
+    with open(crops, "rb") as file:
+        missing = [number for number in range(len(chunks)) if not there(number)]
+    if missing and packed:  # and out of date
         shutil.rmtree(work)
-        missing = list(range(len(chunks)))
+        return list(range(len(chunks)))
     return missing
+
+
+def _read(file, start, number, count, row):
+    file.seek(start + number * _CHUNK * row)
+    return file.read(count * row)
 
 
 def _decode(dataset, work, chunks, numbers, sizes, shape, view, workers, progress):
@@ -268,15 +219,22 @@ def _write_chunk(dataset, work, number, chunk, sizes, resolution, view, bar):
         bar.update()
     if bad:
         return bad
-    with open(work / "raw.npy", "r+b") as file:
-        file.seek(_start(work / "raw.npy") + number * _CHUNK * resolution * resolution * 3)
-        for crop, _ in good:
-            file.write(np.ascontiguousarray(crop))
-        file.flush()
-        os.fsync(file.fileno())  # pixels first: a record says that they are there
-    with atomic_path(_record(work, number)) as temporary:
-        np.savez(temporary, sizes=sizes[chunk], **{name: np.array([label[name] for _, label in good]) for name in _LABELS})
+    crops = np.array([crop for crop, _ in good], np.uint8).tobytes()
+    try:
+        with open(work / "raw.npy", "r+b") as file:
+            file.seek(_start(work / "raw.npy") + number * _CHUNK * resolution * resolution * 3)
+            file.write(crops)
+    except OSError as error:  # a full disk, say
+        raise OSError(error.errno, f"{error.strerror}: make room, then the same call goes on where it stopped", str(work)) from None
+    labels = {name: np.array([label[name] for _, label in good]) for name in _LABELS}
+    with atomic_path(_record(work, number)) as temporary:  # after the pixels; should they be lost, the checksum tells
+        np.savez(temporary, sizes=sizes[chunk], checksum=zlib.crc32(crops), **labels)
     return []
+
+
+def _arrays(path):
+    with open(path, "rb") as file, np.load(file) as arrays:
+        return dict(arrays)
 
 
 def _start(path):
@@ -285,7 +243,7 @@ def _start(path):
 
 
 def _finish(work, chunks, shape, settings, dataset):
-    records = [dict(np.load(_record(work, number))) for number in range(len(chunks))]
+    records = [_arrays(_record(work, number)) for number in range(len(chunks))]
     rows = [number * _CHUNK + offset for number, record in enumerate(records) for offset in range(len(record["frame"]))]
     records = [record for record in records if len(record["frame"])]
     if not records:
@@ -308,10 +266,11 @@ def _finish(work, chunks, shape, settings, dataset):
     with atomic_path(work / "labels.npz") as temporary:
         np.savez(temporary, **labels)
     hasher = hashlib.sha256()
-    with open(work / "crops.npy", "rb") as crops:
+    with open(work / "crops.npy", "r+b") as crops:
         crops.seek(_start(work / "crops.npy"))
         while block := crops.read(2**20):
             hasher.update(block)
+        os.fsync(crops.fileno())  # before shards.json says that all is there
     for name in _LABELS:
         hasher.update(np.ascontiguousarray(labels[name]))
     skipped = sorted(set(range(len(dataset))) - set(labels["frame"].tolist()))
@@ -320,16 +279,19 @@ def _finish(work, chunks, shape, settings, dataset):
 
 
 def open_shards(folder):
-    """Open a finished folder of shards. Raises FileNotFoundError when it is missing or unfinished."""
+    """Open a finished folder of shards.
+
+    Raises FileNotFoundError when it is missing or unfinished, ValueError when its files were damaged since.
+    """
     folder = Path(folder)
     if not (folder / "shards.json").exists():
         raise FileNotFoundError(f"{folder} holds no finished shards: run write_shards first")
     record = read_json(folder / "shards.json")
-    with np.load(folder / "labels.npz") as labels:
-        arrays = {name: labels[name] for name in _LABELS}
-    return Shards(
-        np.load(folder / "crops.npy", mmap_mode="r"),
-        **arrays,
-        fingerprint=record["fingerprint"],
-        skipped=tuple(record["skipped"]),
-    )
+    try:
+        arrays = _arrays(folder / "labels.npz")
+        crops = np.load(folder / "crops.npy", mmap_mode="r")
+        if len(crops) != len(arrays["frame"]):
+            raise ValueError(f"{len(crops)} crops and {len(arrays['frame'])} labels")
+        return Shards(crops, **arrays, fingerprint=record["fingerprint"], skipped=tuple(record["skipped"]))
+    except Exception as error:  # a broken archive can raise nearly anything
+        raise ValueError(f"{folder} is damaged ({one_line(error)}): remove it and write it again") from None

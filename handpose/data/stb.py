@@ -7,7 +7,6 @@ Cameras, all 640 x 480: "BB_left" and "BB_right", a rectified stereo pair whose 
 camera's frame; "SK", a colour camera whose labels are in the frame of the depth camera beside it.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from ..geometry import project
 from ..skeleton import STB_ORDER
 from .frame import Frame, Labelled, read_image
-from .untrusted import load_matlab, read_bytes
+from .untrusted import file_sizes, load_matlab, read_bytes
 
 #: Sequences of each split: the first background is measured, the other five are learned from.
 SEQUENCES = {
@@ -135,7 +134,7 @@ class STB(Labelled):
         root = Path(root)
         if not root.is_dir():
             raise FileNotFoundError(f"{root} is not a folder: give the one that holds labels/ and images/")
-        self.split, self.root = split, root
+        self.split, self.root, self.folder = split, root, root
         images = root / "images" if (root / "images").is_dir() else root
         for sequence in SEQUENCES[split]:
             if not (images / sequence).is_dir():
@@ -162,11 +161,8 @@ class STB(Labelled):
 
     def picture_sizes(self):
         """Bytes on disk of each frame's picture, int64 (N, 1); -1 where it is missing."""
-        found = {}
-        for folder in dict.fromkeys(path.parent for path in self.paths):
-            with os.scandir(folder) as entries:
-                found |= {(folder.name, entry.name): entry.stat().st_size for entry in entries if entry.is_file()}
-        return np.array([[found.get((path.parent.name, path.name), -1)] for path in self.paths])
+        found = {folder: file_sizes(folder) for folder in {path.parent for path in self.paths}}
+        return np.array([[found[path.parent].get(path.name, -1)] for path in self.paths])
 
     def __getitem__(self, index):
         if not -len(self) <= index < len(self):

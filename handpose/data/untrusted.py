@@ -3,6 +3,7 @@
 RHD's labels are a pickle, which is a program; STB's are MATLAB files, whose header may promise any number of values.
 """
 
+import contextlib
 import io
 import numbers
 import os
@@ -44,6 +45,17 @@ def read_bytes(path, largest=_LARGEST):
         raise ValueError(f"{path} can't be read ({error.strerror}): check the disk and who may read it") from None
 
 
+def file_sizes(folder):
+    """{name: bytes} of the ordinary files in a folder, and of what links lead to."""
+    sizes = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # a link to itself
+                if entry.is_file():
+                    sizes[entry.name] = entry.stat().st_size
+    return sizes
+
+
 # Pickles
 
 
@@ -53,13 +65,13 @@ class _Type:
     def __init__(self, code, align=False, copy=False):
         if not (isinstance(code, str) and re.fullmatch(r"[<>|=]?[bfiu][1248]", code)):
             raise pickle.UnpicklingError(f"it asks for values of type {code!r:.50}, which no RHD annotation needs")
-        self.dtype = np.dtype(code)
+        self.dtype = np.dtype(code, copy=True)  # one of its own, as a pickle's: pickled again, its bytes are the same
 
     def finish(self, state):
         order, rest = state[1], state[2:5]
         if order not in ("<", ">", "|", "=") or rest != (None, None, None):
             raise pickle.UnpicklingError("it asks for values of a compound type, which no RHD annotation needs")
-        self.dtype = np.dtype(order + self.dtype.str[1:])
+        self.dtype = np.dtype(order + self.dtype.str[1:], copy=True)
 
 
 class _Array:
@@ -189,13 +201,12 @@ def numeric_array(value, shape):
     Lists are measured before they are read: nested in one another, a few bytes of them can stand for billions.
     """
     if isinstance(value, list | tuple):
-        rows = list(value) if len(value) == shape[0] else []
-        if not all(isinstance(row, list | tuple | np.ndarray) and len(row) == shape[1] for row in rows):
+        if len(value) != shape[0] or not all(isinstance(row, list | tuple) and len(row) == shape[1] for row in value):
             return None
-        if not all(isinstance(item, numbers.Real) for row in rows for item in row):
+        if not all(isinstance(item, numbers.Real) for row in value for item in row):
             return None
         try:
-            return np.array([[float(item) for item in row] for row in rows])
+            return np.array([[float(item) for item in row] for row in value])
         except OverflowError:
             return None
     return value if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" else None
@@ -230,7 +241,12 @@ def load_matlab(data, name, most):
                 raise ValueError(f"{name} is not numeric but {kind}")
             if np.prod(shape, dtype=float) > most:
                 raise ValueError(f"{name} has shape {tuple(shape)}, more than any label file")
-            return loadmat(io.BytesIO(data), variable_names=[name])[name]
+            if min(shape, default=0) < 0:
+                raise ValueError(f"{name} has shape {tuple(shape)}")
+            array = loadmat(io.BytesIO(data), variable_names=[name])[name]
+            if array.dtype.kind not in "fiu":
+                raise ValueError(f"{name} is not numeric but complex")
+            return array
     except Exception as error:  # a broken file can raise nearly anything
         raise ValueError(one_line(error)) from None
 
