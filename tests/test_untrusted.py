@@ -143,7 +143,8 @@ def test_bombs_get_neither_memory_nor_time(tmp_path):
 
 def test_lists_are_numbers_only_in_their_shape():
     np.testing.assert_array_equal(numeric_array([[1, 2.5, True], (0, np.float32(1), np.int8(3))], (2, 3)), [[1, 2.5, 1], [0, 1, 3]])
-    for value in ([[1, 2], [3, 4]], [[1, 2, 3]], [[1, 2, [3]], [1, 2, 3]], [[1, 2, "3"], [1, 2, 3]], "abcdef", 3, None, {}, [[1j, 0, 0]] * 2,
+    np.testing.assert_array_equal(numeric_array([np.arange(3), [0, 0, 0]], (2, 3)), [[0, 1, 2], [0, 0, 0]])
+    for value in ([[1, 2], [3, 4]], [[1, 2, 3]], [np.array(1), np.array(2)], [np.eye(3), np.eye(3)], [[1, 2, [3]], [1, 2, 3]], [[1, 2, "3"], [1, 2, 3]], "abcdef", 3, None, {}, [[1j, 0, 0]] * 2,
                   np.array([["a"] * 3] * 2), [1, 2]):  # fmt: skip
         assert numeric_array(value, (2, 3)) is None
 

@@ -19,7 +19,7 @@ OFFICIAL_COUNTS = {"training": 41258, "evaluation": 2728}
 BAD_FRAMES = {"training": (20500, 28140), "evaluation": (1012, 1324)}
 #: Width and height of the official pictures, px.
 SIZE = (320, 320)
-_FARTHEST, _WIDEST = 1e6, 1e9  # mm, px: no hand is a kilometre away
+_FARTHEST, _WIDEST = 1e3, 1e9  # metres, px: no hand is a kilometre away
 
 
 def load_annotations(path):
@@ -41,7 +41,7 @@ def load_annotations(path):
         raise ValueError(f"{path} holds no frames: unpack the dataset again")
     if set(entries) != set(range(len(entries))):
         raise ValueError(f"{path}: frame ids are not 0..{len(entries) - 1}: unpack the dataset again")
-    xyz = _column(path, entries, "xyz", (42, 3), lambda value: np.abs(value) * 1000 < _FARTHEST)
+    xyz = _column(path, entries, "xyz", (42, 3), lambda value: np.abs(value) < _FARTHEST)
     uv_vis = _column(path, entries, "uv_vis", (42, 3), lambda value: np.abs(value) < _WIDEST)
     K = _column(path, entries, "K", (3, 3), lambda value: np.abs(value) < _WIDEST)
     focal, rest = K[:, [0, 1], [0, 1]], K[:, [1, 2, 2, 2], [0, 0, 1, 2]]

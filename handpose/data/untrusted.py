@@ -201,7 +201,8 @@ def numeric_array(value, shape):
     Lists are measured before they are read: nested in one another, a few bytes of them can stand for billions.
     """
     if isinstance(value, list | tuple):
-        if len(value) != shape[0] or not all(isinstance(row, list | tuple) and len(row) == shape[1] for row in value):
+        flat = all(isinstance(row, list | tuple) or isinstance(row, np.ndarray) and row.ndim == 1 for row in value)
+        if not flat or len(value) != shape[0] or any(len(row) != shape[1] for row in value):
             return None
         if not all(isinstance(item, numbers.Real) for row in value for item in row):
             return None
