@@ -20,7 +20,7 @@ SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores 
   seed=$(SEED) seeds=$(SEEDS) python=$(VENV)/python
 RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(SEEDS)),to$(shell echo $$(($(SEED) + $(SEEDS) - 1))))
 
-.PHONY: book test bench decisions record pages notebooks lock clean
+.PHONY: book test bench decisions record pages notebooks address lock clean
 
 book: $(READY)
 	$(SNAKEMAKE)
@@ -53,6 +53,11 @@ pages: $(READY)
 notebooks: $(READY)
 	$(VENV)/jupytext --sync notebooks/*.py
 	for notebook in $(NOTEBOOKS); do OMP_NUM_THREADS=1 $(VENV)/python -m handpose.notebook $$notebook $$notebook; done
+
+# The repository's public address: buttons, badges, citation and Colab links follow. `make address URL=` takes it out,
+# `make address` shows it.
+address: $(READY)
+	$(VENV)/python -m handpose.address $(if $(filter undefined,$(origin URL)),,"$(URL)")
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; set PYTHON=')"

@@ -222,9 +222,9 @@ def _save_frames(path, data):
     split, root = data.evaluation, data.root_joint
     fingerprint = digest([split.target.tobytes().hex(), split.frame.tolist(), root])
     if path.exists():
-        with np.load(path) as arrays:
-            if str(arrays["fingerprint"]) != fingerprint:
-                raise ValueError(f"{path.parent} holds results on other frames: move it away and try again")
+        kept = _unpack(path)
+        if str(kept["fingerprint"]) != fingerprint and not _same_labels(kept, _centred(split.target, root), split.frame):
+            raise ValueError(f"{path.parent} holds results on other frames: move it away and try again")
         return
     factors, table = {}, data.root / "evaluation" / "factors.csv"
     if table.exists():
@@ -237,6 +237,11 @@ def _save_frames(path, data):
             visible=split.visible, left=split.left, frame=split.frame, sample=np.array(split.crops[:8]),
             root_joint=root, fingerprint=fingerprint,
         )  # fmt: skip
+
+
+def _same_labels(kept, target, frame):
+    """Whether labels agree to the tenth of a millimetre that is kept: another processor may differ in the last digit."""
+    return np.array_equal(kept["frame"], frame) and np.abs(kept["target"] - target).max() < 0.1
 
 
 def _centred(pose, root):
