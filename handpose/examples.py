@@ -110,11 +110,11 @@ def view_angle(frame):
 
 
 def at_the_edge(frames, count=4, among=48):
-    """The ``count`` frames that view correction turns most, of the first ``among``, most first.
+    """The ``count`` frames that view correction turns most, of ``among`` spread over the dataset, most first.
 
     Hands whose box has its middle outside the picture, or that are small in it, are left out where there are others.
     """
-    found = [frames[index] for index in range(min(among, len(frames)))]
+    found = [frames[int(index)] for index in np.linspace(0, len(frames) - 1, min(among, len(frames)))]
     inside = []
     for frame in found:
         height, width = frame.image.shape[:2]

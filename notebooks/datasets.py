@@ -303,7 +303,8 @@ display(HTML(as_html(who)))
 # %% [markdown]
 # - **Centred**: "both" moves both poses so that their roots meet. "target" moves the true pose alone: the predicted one stays
 #   where the network put it, and if it put its palm 5 mm beside the origin, every joint pays.
-# - **Joint 0**: RHD's code replaces the wrist by the palm. Centred on both sides it has no error, one joint of 21.
+# - **Joint 0**: RHD's code replaces the wrist by the palm. Centred on both sides it has no error, one joint of 21. On STB joint 0
+#   is the palm as labelled, also where a line says wrist.
 # - **Average**: "per joint" takes each joint's mean (or median, or curve) over frames, then the mean over joints. Where all joints
 #   count, this is the pooled mean; where hidden ones are left out, each error of a joint that is
 #   often hidden weighs more. Medians differ in any case.
