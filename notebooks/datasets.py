@@ -117,7 +117,7 @@ show_pictures(figures_data.picture_row(examples.rhd_pictures(root["rhd"], 3)))
 #   bug (mmpose issue 1261).
 # - *Two frames a split are left out* by several loaders: 20500 and 28140 in training, 1012 and 1324 in evaluation. Nobody says
 #   why. The reader here lists them as `skipped`.
-# - *The pickle is Python 2's.* If a plain load fails, `encoding="latin1"` helps. A pickle can run any code when it is
+# - *The pickle seems to be Python 2's.* If a plain load fails, `encoding="latin1"` helps. A pickle can run any code when it is
 #   loaded; the reader here only ever makes arrays and plain containers of it.
 # - *v1 and v1.1 differ*: pictures of v1 are off by one grey value now and then (hand3d README). The folder
 #   `RHD_published_v2` holds v1.1.
