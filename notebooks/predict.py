@@ -196,7 +196,7 @@ if pose:
 #
 # - **Two hands**: one box and one call each. Where they touch or overlap, expect errors: synthetic pictures have one hand each.
 # - **Hands that hold something**: not among the synthetic hands. Fingers behind the thing are guessed.
-# - **Gloves, drawings, hands cut off by the edge**: not among them either.
+# - **Gloves and drawings**: not among them either. Hands cut off by the edge are rare there: expect errors.
 # - **How should it be cut?** Not at all, or with room around the hand. The networks look at a square 1.3 times the box's
 #   longer side; what lies outside the picture is black to them.
 #
