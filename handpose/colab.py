@@ -45,7 +45,7 @@ if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
 
     set_up()'''
 _PLACE = re.compile(r'_address, _version = "([^"\n]*)", "([^"\n]*)"')
-_TAGS = ["hide-input"]
+_TAGS = ["remove-cell"]  # from the book's page; it stays in the page's notebook
 
 
 def on_colab():

@@ -21,7 +21,7 @@
 # and backgrounds with the statistics of natural pictures. They are **synthetic hands, not RHD**; they only share its
 # files, so that one loader reads both.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.

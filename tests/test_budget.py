@@ -142,15 +142,20 @@ def test_the_device_is_found_and_named(with_t4):
 def test_elsewhere_nothing_changes(preset, tmp_path, capsys):
     given = PARAMETERS | {"preset": preset, "threads": 3, "output_dir": str(tmp_path), "device": "cpu"}
     assert fit(given) == (preset, 3, False)
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith("runs on CPU") and f", 3 threads; preset {preset}, precision " in first
-    assert second.startswith("to train what is not there yet: ") and second.endswith("GB of memory; estimated from the recorded run's speed")
+    assert second.startswith("left to train: ") and second.endswith("GB of memory")
+    assert "estimated from the recorded run's speed" in third
+    assert max(map(len, (first, second, third))) < 96  # a page's column
     assert list(tmp_path.iterdir()) == []
 
 
 def test_recorded_results_cost_nothing_and_say_what_training_would(tmp_path, capsys):
     assert fit(PARAMETERS | {"preset": "desktop", "recorded": True, "output_dir": str(tmp_path)}) == ("desktop", 1, True)
-    assert "the recorded results are shown, nothing is trained; to train them here: about " in capsys.readouterr().out
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.endswith("; recorded results of preset desktop: nothing is trained")
+    assert second.startswith("to train them here: about ") and third.startswith("on a T4: about ")
+    assert max(map(len, (first, second, third))) < 96
 
 
 def test_colab_without_a_gpu_says_so_and_runs_quick(on_colab, monkeypatch, tmp_path, capsys):
@@ -159,7 +164,7 @@ def test_colab_without_a_gpu_says_so_and_runs_quick(on_colab, monkeypatch, tmp_p
     assert fit(given) == ("quick", 2, False)
     said = capsys.readouterr().out
     assert "preset quick" in said and "no GPU in this runtime (Runtime > Change runtime type > T4 GPU gives one)" in said
-    assert "on a T4)" in said and "connect your Drive" in said
+    assert "\non a T4: about" in said and "connect your Drive" in said
     assert fit(given | {"preset": "paper"})[0] == "quick"
     assert "paper would take days: quick instead" in capsys.readouterr().out
     assert fit(given | {"preset": "paper", "device": "cpu"})[0] == "paper"
@@ -167,10 +172,10 @@ def test_colab_without_a_gpu_says_so_and_runs_quick(on_colab, monkeypatch, tmp_p
 
 def test_colab_with_a_t4_names_it_and_fits_it(on_colab, with_t4, tmp_path, capsys):
     assert fit(PARAMETERS | {"preset": "paper", "output_dir": str(tmp_path)}) == ("paper+precision=16-mixed", 2, False)
-    first, second, third = capsys.readouterr().out.splitlines()
-    assert first == ("runs on Tesla T4 (16 GB); preset paper+precision=16-mixed, precision 16-mixed; float16, since this GPU has no bfloat16")
-    assert "hours, about " in second and "GB of GPU memory; estimated from NVIDIA's ResNet-50 on a T4" in second
-    assert third.startswith("what is trained is lost when this runtime ends")
+    first, second, third, fourth = capsys.readouterr().out.splitlines()
+    assert first == "runs on Tesla T4 (16 GB); preset paper+precision=16-mixed, precision 16-mixed; float16, since this GPU has no bfloat16"
+    assert " hours (about " in second and second.endswith("GB of GPU memory") and third == "estimated from NVIDIA's ResNet-50 on a T4"
+    assert fourth.startswith("what is trained is lost when this runtime ends")
 
 
 def test_what_papermill_put_in_counts_as_chosen(on_colab, monkeypatch, tmp_path):
@@ -198,7 +203,7 @@ def test_papermill_itself_is_recognised(on_colab, tmp_path):
 def test_a_page_that_reads_shows_the_recorded_results_where_there_are_no_others(on_colab, tmp_path, capsys):
     given = {"preset": "smoke", "dataset": "synthetic", "data_root": "", "output_dir": str(tmp_path), "recorded": False}
     assert fit(given)[::2] == ("desktop", True)
-    assert "this page shows the recorded results" in capsys.readouterr().out
+    assert "shows the recorded results of preset desktop, trains nothing\n" in capsys.readouterr().out
     (tmp_path / "results" / "synthetic-quick" / "A-seed0").mkdir(parents=True)
     (tmp_path / "results" / "synthetic-quick" / "A-seed0" / "run.json").write_text("{}")
     assert fit(given)[::2] == ("quick", False)
