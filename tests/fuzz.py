@@ -6,7 +6,6 @@ must be read right or refused in one line: nothing hangs, nothing crashes, no ot
 
 import argparse
 import multiprocessing
-import platform
 import shutil
 import sys
 import tempfile
@@ -220,8 +219,8 @@ def main():
     print(f"{len(bad)} of {options.count} were neither read right nor refused in one line")
     if options.output:
         counts = {layout: {name: counted[name] for name in (*GOOD, *BAD)} for layout, counted in outcomes.items()}
-        where = {key: environment()[key] for key in ("commit", "dirty")}
-        write_json(options.output, {"count": options.count, "seed": options.seed, "outcomes": counts, "bad": bad, "python": platform.python_version(), **where})
+        about = {key: environment()[key] for key in ("commit", "dirty", "versions", "platform")}
+        write_json(options.output, {"count": options.count, "seed": options.seed, "outcomes": counts, "bad": bad, **about})
     return 1 if bad else 0
 
 
