@@ -7,6 +7,10 @@ import re
 from dataclasses import dataclass, fields, replace
 
 
+#: What a run can be on; synthetic hands lie in RHD's layout.
+DATASETS = ("synthetic", "rhd", "stb")
+
+
 @dataclass(frozen=True)
 class Preset:
     """Sizes and settings of a run; the defaults are the paper's (section 4.2).

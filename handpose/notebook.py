@@ -20,6 +20,7 @@ from .records import PACKAGE, atomic_path, digest, source_digest, this_commit
 _PAGE = "HANDPOSE_PAGE"
 # tqdm's plain progress bar is just what is wanted where the widgets are not installed.
 warnings.filterwarnings("ignore", message="IProgress not found")
+_SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError"}
 _IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 
 
@@ -174,20 +175,26 @@ def execute(notebook, output, parameters, kernel="python3"):
             print(f"the notebook as far as it came: {failed}", file=sys.stderr)
             raise
         page = clean(nbformat.read(temporary, 4))
-        _name_the_row(page, parameters.get("row"))
+        _name_the_page(page, parameters)
         if Path(notebook).resolve() != output.resolve():
             _name_the_commit(page, this_commit())
             page.metadata["handpose"] = made_of(notebook) | {"parameters": {name: str(value) for name, value in parameters.items()}}
         nbformat.write(page, temporary)
 
 
-def _name_the_row(page, row):
-    """The title of a row's page says which row it is."""
+def _name_the_page(page, parameters):
+    """The title of a row's page says which row it is, that of results beside the book's own on which layout."""
     from .experiments import find_row
 
+    row, titles = parameters.get("row"), {}
+    if row:
+        titles["# One row of the ablation"] = f"# Row {row}: {find_row(row).parts}"
+    if parameters.get("links") is False:
+        titles["# Results"] = f"# Results on {parameters['dataset'].upper()}'s layout"
     for cell in page.cells:
-        if row and cell.cell_type == "markdown" and cell.source.startswith("# One row of the ablation"):
-            cell.source = cell.source.replace("One row of the ablation", f"Row {row}: {find_row(row).parts}", 1)
+        for title, wanted in titles.items():
+            if cell.cell_type == "markdown" and cell.source.startswith(title):
+                cell.source = cell.source.replace(title, wanted, 1)
 
 
 def _name_the_commit(page, commit):
@@ -200,7 +207,8 @@ def _name_the_commit(page, commit):
 #: Source that turns results into what the pages show.
 _PAGE_CODE = (
     "skeleton.py", "geometry.py", "metrics.py", "analysis.py", "plausibility.py", "effects.py", "claims.py", "decisions.py",
-    "tables.py", "figures.py", "figures_pose.py",
+    "tables.py", "figures.py", "figures_pose.py", "given.py", "placement.py", "own_picture.py", "figures_own.py", "conventions.py",
+    "protocols.py", "examples.py", "figures_data.py",
 )  # fmt: skip
 
 
@@ -269,6 +277,8 @@ def _typed(text):
 
 def main(arguments=None):
     """Command line: execute one notebook with parameters."""
+    import papermill
+
     parser = argparse.ArgumentParser(prog="python -m handpose.notebook", description=main.__doc__)
     parser.add_argument("notebook", type=Path)
     parser.add_argument("output", type=Path)
@@ -281,6 +291,10 @@ def main(arguments=None):
             execute(options.notebook, options.output, parameters)
         except ValueError as error:
             sys.exit(f"error: {error}")
+        except papermill.PapermillExecutionError as error:
+            if error.ename in _SAID_PLAINLY:  # what is wrong stands in the message: no traceback
+                sys.exit(f"error: {error.evalue}")
+            raise
 
 
 if __name__ == "__main__":

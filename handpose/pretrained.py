@@ -17,6 +17,7 @@ from .records import atomic_path
 
 #: What ``Preset.weights`` may say beside the name of a file that was taken in.
 IMAGENET, WARMUP = "imagenet", "warmup"
+_BACKBONE = "rgb_encoder.backbone."
 
 
 def folder_of(output_dir="runs"):
@@ -55,19 +56,23 @@ def content_digest(weights, output_dir="runs"):
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def take_in(file, output_dir="runs"):
+def take_in(file, output_dir="runs", name=None):
     """Check a ResNet-18 ``.pth`` or ``.safetensors`` file and keep it for runs under ``output_dir``; returns its name.
 
-    Raises FileNotFoundError, and ValueError in one line, for a file that is missing or no ResNet-18's weights. Nothing in
+    The networks of a finished stage of ours will do too: their backbone is taken. ``name`` is the file's own unless
+    given. Raises FileNotFoundError, and ValueError in one line, for a file that is missing or no ResNet-18's weights. Nothing in
     a ``.pth`` is run: only tensors are read.
     """
     file = Path(file)
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", file.stem)
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", name or file.stem).lstrip(".-")
+    if name in ("", "none", IMAGENET, WARMUP):
+        raise ValueError(f"a file can't be called {name!r}: give another name")
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: give the file of a ResNet-18, torchvision's {_official()} for ImageNet's weights")
     try:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
-        state = {key: value.contiguous() for key, value in state.items() if not key.startswith("fc.")}
+        ours = {key.removeprefix(_BACKBONE): value for key, value in state.items() if key.startswith(_BACKBONE)}
+        state = {key: value.contiguous() for key, value in (ours or state).items() if not key.startswith("fc.")}
         backbone = resnet18()
         backbone.fc = torch.nn.Identity()
         backbone.load_state_dict(state)
@@ -108,10 +113,11 @@ def main(arguments=None):
     """Command line: take a file of ResNet-18 weights in, and say what to type next."""
     parser = argparse.ArgumentParser(prog="python -m handpose.pretrained", description=main.__doc__)
     parser.add_argument("file", help="torchvision's .pth, or a .safetensors file")
+    parser.add_argument("--name", help="what to call it in a preset (the file's name)")
     parser.add_argument("--output-dir", default="runs", help="where the runs lie (runs)")
     options = parser.parse_args(arguments)
     try:
-        name = take_in(options.file, options.output_dir)
+        name = take_in(options.file, options.output_dir, options.name)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"taken in; use it with PRESET=paper+weights={name}")

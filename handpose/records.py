@@ -58,7 +58,7 @@ def read_json(path):
     """Read a JSON file. Raises ValueError with the path when it is not JSON."""
     try:
         return json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no text, no JSON, or nested without end
         raise ValueError(f"{path} is not valid JSON: {error}") from None
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from . import metrics, pretrained
 from .data import RHD, STB, write_shards, write_synthetic
 from .data.synthetic.write import VERSION as GENERATOR
-from .experiments import Row, find_preset, find_row, row_stages, stage_owner, stage_settings
+from .experiments import DATASETS, Row, find_preset, find_row, row_stages, stage_owner, stage_settings
 from .geometry import restore_pose
 from .records import (
     TRAINING_CODE,
@@ -33,10 +33,12 @@ from .records import (
 from .stages import STAGES, make_networks
 from .train import make_fabric, predict, train
 
-#: Who reads which dataset; synthetic hands lie in RHD's layout.
-READERS = {"synthetic": RHD, "rhd": RHD, "stb": STB}
-DATASETS = tuple(READERS)
-_FRAME_CODE = ("skeleton.py", "geometry.py", "data/frame.py", "data/rhd.py", "data/stb.py", "data/shards.py")
+#: Who reads which dataset.
+READERS = dict(zip(DATASETS, (RHD, RHD, STB), strict=True))
+_FRAME_CODE = (
+    "skeleton.py", "geometry.py", "data/untrusted.py", "data/matlab.py", "data/frame.py", "data/rhd.py", "data/stb.py", "data/crops.py",
+    "data/shards.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .experiments import TABLE_3, find_row
+from .results import dataset_name
 from .runs import measure
 from .skeleton import FINGERS, JOINTS, finger_of
 
@@ -92,7 +93,7 @@ def _name(results, found):
         return "ours"
     counts = sorted({len(numbers) for numbers in found.values() if numbers})
     most = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-    return f"{runs[0]['dataset']}, {runs[0]['preset']}, {most} {'seed' if most == '1' else 'seeds'}"
+    return f"{dataset_name(runs[0])}, {runs[0]['preset']}, {most} {'seed' if most == '1' else 'seeds'}"
 
 
 def _line(ours, name, parts, measured, change, paper, paper_change):

@@ -64,6 +64,22 @@ def test_another_file_under_the_same_name_is_another_run(official, tmp_path):
     assert first.card["identity"] != second.card["identity"]
 
 
+def test_the_backbone_of_a_run_of_ours_is_taken(official, tmp_path):
+    given = torch.load(official, weights_only=True)
+    save_file({f"rgb_encoder.backbone.{key}": value for key, value in given.items() if not key.startswith("fc.")}
+              | {"rgb_encoder.head.bias": torch.zeros(42)}, tmp_path / "networks.safetensors")  # fmt: skip
+    assert pretrained.take_in(tmp_path / "networks.safetensors", tmp_path, "our hands") == "our-hands"
+    kept = load_file(tmp_path / "weights" / "our-hands.safetensors")
+    assert set(kept) == {key for key in given if not key.startswith("fc.")}
+    assert torch.equal(kept["conv1.weight"], given["conv1.weight"])
+
+
+@pytest.mark.parametrize("name", ["none", "imagenet", "warmup", "..", "//"])
+def test_names_that_mean_something_else_are_refused(official, tmp_path, name):
+    with pytest.raises(ValueError, match="can't be called"):
+        pretrained.take_in(official, tmp_path, name)
+
+
 def test_from_scratch_is_said(tmp_path):
     assert find_preset("paper+weights=none").weights is None
     run = run_stage("disentangle", "baseline", f"{SMALL}+weights=none", output_dir=tmp_path, progress=False, device="cpu")
