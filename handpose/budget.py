@@ -223,7 +223,9 @@ def fit(namespace, until=None):
         kind = "the recorded results" if recorded else f"the results in {namespace['output_dir']}"
         print(f"{_where(device, threads)}; shows {kind} of preset {preset}, trains nothing")
         return preset, threads, recorded
-    what = f"recorded results of preset {preset}: nothing is trained" if recorded else f"preset {preset}, precision {precision_on(device, preset)}"
+    what = f"preset {preset}, precision {precision_on(device, preset)}"
+    if recorded:
+        what = f"recorded results of preset {preset}: nothing is trained"
     print("; ".join([_where(device, threads), what, *reasons]))
     row, seed = namespace["row"], namespace["seed"]
     seeds = tuple(range(seed, seed + namespace.get("seeds", 1)))

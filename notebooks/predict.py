@@ -30,7 +30,7 @@
 #
 # The same on this page: `papermill notebooks/predict.ipynb out.ipynb -p picture hand.jpg -p hand left -p box "120 80 460 430"`.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.
@@ -78,6 +78,11 @@ check_parameters(
     globals(), "preset", "dataset", "data_root", "row", "seed", "output_dir", "threads", "device", "recorded",
     "picture", "hand", "box", "K", "root", "scale",
 )  # fmt: skip
+
+# %% tags=["remove-input", "nbval-ignore-output"]
+from handpose.budget import fit
+
+preset, threads, recorded = fit(globals())
 
 # %% tags=["hide-input"]
 import textwrap

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from handpose import budget, drive
 from handpose.budget import (
-    RESNET18_PER_PIXEL, Device, about, choose, find_device, fit, left_to_train, memory_bytes, precision_on, recorded_speed, training_seconds,
+    RESNET18_PER_PIXEL, Device, about, choose, find_device, fit, left_to_train, memory_bytes, precision_on, recorded_speed,
+    training_seconds,
 )  # fmt: skip
 from handpose.data.augment import Batch
 from handpose.experiments import PRESETS, ROWS, find_preset, row_stages
@@ -188,7 +189,7 @@ def test_what_papermill_put_in_counts_as_chosen(on_colab, monkeypatch, tmp_path)
 
 def test_papermill_itself_is_recognised(on_colab, tmp_path):
     """Through a kernel: what it says of the cells that ran."""
-    source = 'from handpose.budget import fit\nprint(fit({"output_dir": "runs", **PARAMETERS, "preset": preset, "In": In, "recorded": False}))'
+    source = 'from handpose.budget import fit\nprint(fit({"output_dir": "runs", **PARAMETERS, "preset": preset, "In": In}))'
     cells = [nbformat.v4.new_code_cell('preset: str = "smoke"', metadata={"tags": ["parameters"]}),
              nbformat.v4.new_code_cell(source.replace("PARAMETERS", repr(PARAMETERS | {"device": "cpu"})))]  # fmt: skip
     notebook = nbformat.v4.new_notebook(cells=cells)
@@ -219,7 +220,9 @@ def test_stages_that_are_there_cost_nothing(tmp_path):
     assert left_to_train("D3", preset, output_dir=tmp_path) == ["disentangle", "align", "refine"]
 
 
-@pytest.mark.parametrize("until, expected", [("warmup", ["warmup"]), ("align", ["warmup", "disentangle", "align"]), (None, ["warmup", "disentangle", "align", "refine"])])
+@pytest.mark.parametrize("until, expected", [
+    ("warmup", ["warmup"]), ("align", ["warmup", "disentangle", "align"]), (None, ["warmup", "disentangle", "align", "refine"]),
+])  # fmt: skip
 def test_a_stages_page_ends_with_its_stage(until, expected):
     assert left_to_train("D3", "quick", output_dir=None, until=until) == expected
     assert left_to_train("D3", "paper", output_dir=None, until="warmup") == ["disentangle"]  # no warm-up there: its page shows stage 1
@@ -235,14 +238,17 @@ def test_with_a_drive_the_run_is_kept_and_found_again(on_colab, tmp_path, monkey
     assert fit(given)[0] == preset
     assert f"kept in your Drive, in {tmp_path / 'MyDrive' / 'handpose'}" in capsys.readouterr().out
     assert (tmp_path / "runs" / "stages" / "x" / "last.safetensors").read_text() == "epoch 7"
-    records = {path.parent.name for path in (tmp_path / "MyDrive" / "handpose" / "shards").glob("*/shards.json")}
-    assert len(records) == 2
-    for path in (tmp_path / "runs" / "shards").glob("*/shards.json"):
-        assert read_json(path)["fingerprint"] == read_json(tmp_path / "MyDrive" / "handpose" / "shards" / path.parent.name / "shards.json")["fingerprint"]
+    here, there = (
+        {path.parent.name: read_json(path)["fingerprint"] for path in root.glob("shards/*/shards.json")}
+        for root in (tmp_path / "runs", tmp_path / "MyDrive" / "handpose")
+    )
+    assert len(here) == 2 and here == there
     drive.keep(tmp_path / "runs")[1]()
 
 
-@pytest.mark.parametrize("seconds, words", [(3, "less than a minute"), (70, "about a minute"), (600, "about 10 minutes"), (9000, "about 2.5 hours"), (90000, "about 25 hours")])
+@pytest.mark.parametrize("seconds, words", [
+    (3, "less than a minute"), (70, "about a minute"), (600, "about 10 minutes"), (9000, "about 2.5 hours"), (90000, "about 25 hours"),
+])  # fmt: skip
 def test_durations_are_for_people(seconds, words):
     assert about(seconds) == words
 
