@@ -63,6 +63,11 @@ from handpose.notebook import check_parameters
 check_parameters(globals(), "preset", "dataset", "data_root", "seed", "seeds", "output_dir", "threads", "recorded")
 
 # %% tags=["hide-input", "nbval-ignore-output"]
+from handpose.budget import fit
+
+preset, threads, recorded = fit(globals())
+
+# %% tags=["hide-input", "nbval-ignore-output"]
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import HTML, display

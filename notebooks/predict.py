@@ -79,6 +79,11 @@ check_parameters(
     "picture", "hand", "box", "K", "root", "scale",
 )  # fmt: skip
 
+# %% tags=["hide-input", "nbval-ignore-output"]
+from handpose.budget import fit
+
+preset, threads, recorded = fit(globals())
+
 # %% tags=["hide-input"]
 import textwrap
 from pathlib import Path
