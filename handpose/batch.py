@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .experiments import find_preset, find_row
+from .experiments import DATASETS, find_preset, find_row
 from .records import PACKAGE, atomic_path, available_cores
 from .results import Results, results_folder
-from .runs import DATASETS, measure
+from .runs import measure
 from .tables import MEAN_POSE, NOT_RUN, mean_and_spread
 
 ROOT = PACKAGE.parent

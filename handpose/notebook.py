@@ -18,6 +18,7 @@ from .records import PACKAGE, atomic_path, digest, source_digest
 _PAGE = "HANDPOSE_PAGE"
 # tqdm's plain progress bar is just what is wanted where the widgets are not installed.
 warnings.filterwarnings("ignore", message="IProgress not found")
+_SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError"}
 _IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 
 
@@ -91,12 +92,15 @@ def show_card(card, unfolded=True):
     """Display a run card: which run, on what, how long it took. The values are escaped."""
     from IPython.display import display
 
+    from .pretrained import started_from
+
     commit = card["commit"][:12] + (" with local changes" if card["dirty"] else "") if card["commit"] else "not in git"
     lines = {
         "run": f"row {card['row']}, stage {card['stage']}, preset {card['preset']}, dataset {card['dataset']}, seed {card['seed']}",
         "data": f"{card['frames']['training']} training and {card['frames']['evaluation']} evaluation frames, "
         f"fingerprint {card['data_fingerprint']}",
         "code": f"commit {commit}, training code {card['training_code']}, identity {card['identity']}",
+        "backbone": f"starts from {started_from(card)}",
         "machine": f"{card['device']}, {card['threads']} thread(s), precision {card['precision']}, {card['platform']}",
         "cost": f"{card['seconds']:.0f} s of training, {card['peak_memory_mib']} MiB at most",
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
@@ -161,19 +165,25 @@ def execute(notebook, output, parameters, kernel="python3"):
             print(f"the notebook as far as it came: {failed}", file=sys.stderr)
             raise
         page = clean(nbformat.read(temporary, 4))
-        _name_the_row(page, parameters.get("row"))
+        _name_the_page(page, parameters)
         if Path(notebook).resolve() != output.resolve():
             page.metadata["handpose"] = made_of(notebook) | {"parameters": {name: str(value) for name, value in parameters.items()}}
         nbformat.write(page, temporary)
 
 
-def _name_the_row(page, row):
-    """The title of a row's page says which row it is."""
+def _name_the_page(page, parameters):
+    """The title of a row's page says which row it is, that of results beside the book's own on which layout."""
     from .experiments import find_row
 
+    row, titles = parameters.get("row"), {}
+    if row:
+        titles["# One row of the ablation"] = f"# Row {row}: {find_row(row).parts}"
+    if parameters.get("links") is False:
+        titles["# Results"] = f"# Results on {parameters['dataset'].upper()}'s layout"
     for cell in page.cells:
-        if row and cell.cell_type == "markdown" and cell.source.startswith("# One row of the ablation"):
-            cell.source = cell.source.replace("One row of the ablation", f"Row {row}: {find_row(row).parts}", 1)
+        for title, wanted in titles.items():
+            if cell.cell_type == "markdown" and cell.source.startswith(title):
+                cell.source = cell.source.replace(title, wanted, 1)
 
 
 #: Source that turns results into what the pages show.
@@ -207,7 +217,7 @@ def stale_page(page, notebooks=PACKAGE.parent / "notebooks"):
 
 
 def clean(notebook):
-    """Take out of an executed notebook what says when and where it ran, and its standard error."""
+    """Take out of an executed notebook what says when and where it ran, and its standard error; pack its drawings."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
     for cell in notebook.cells:
@@ -215,7 +225,25 @@ def clean(notebook):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output["data"]["image/png"] = lighter_png(output["data"]["image/png"])
     return notebook
+
+
+def lighter_png(encoded):
+    """A drawing, PNG in base64, in 256 colours, which is a third of the bytes; unchanged where it is see-through."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+        if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:
+            return encoded
+        buffer = io.BytesIO()
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return min(base64.b64encode(buffer.getvalue()).decode(), encoded, key=len)
 
 
 def _typed(text):
@@ -227,6 +255,8 @@ def _typed(text):
 
 def main(arguments=None):
     """Command line: execute one notebook with parameters."""
+    import papermill
+
     parser = argparse.ArgumentParser(prog="python -m handpose.notebook", description=main.__doc__)
     parser.add_argument("notebook", type=Path)
     parser.add_argument("output", type=Path)
@@ -239,6 +269,10 @@ def main(arguments=None):
             execute(options.notebook, options.output, parameters)
         except ValueError as error:
             sys.exit(f"error: {error}")
+        except papermill.PapermillExecutionError as error:
+            if error.ename in _SAID_PLAINLY:  # what is wrong stands in the message: no traceback
+                sys.exit(f"error: {error.evalue}")
+            raise
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ class Results:
     def __init__(self, folder):
         self.folder = Path(folder)
         frames = self.folder / "frames.npz"
-        frames = frames if frames.exists() else _labels(self.folder)
+        frames = frames if frames.exists() else labels_of(self.folder)
         if not frames.exists():
             raise FileNotFoundError(f"{self.folder} holds no results: run `make book`, or execute notebooks/row.ipynb, first")
         arrays = _unpack(frames)
@@ -116,6 +116,12 @@ class Results:
         """Error of each frame and joint: (N, 21), mm. ``row`` "mean pose" is what predicting the mean training pose gets."""
         predicted = self.mean_pose if row == "mean pose" else self[row, seed].predicted
         return metrics.joint_errors(predicted, self.target, self.root_joint)
+
+
+def dataset_name(card):
+    """What a result was measured on, in words: hands rendered in a dataset's layout never go under its name."""
+    dataset = card["dataset"]
+    return f"synthetic in {dataset.upper()}'s layout" if dataset != "synthetic" and card.get("rendered") else dataset
 
 
 def results_folder(preset, dataset="synthetic", output_dir="runs", recorded=False):
@@ -151,9 +157,9 @@ def _save(folder, name, row, seed, runs, options):
         return
     data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)
     changed = find_preset(options.get("preset", "quick"))
-    base = find_preset(_labels(folder).parent.name.partition("-")[2])
+    base = find_preset(labels_of(folder).parent.name.partition("-")[2])
     same_frames = all(getattr(changed, name) == getattr(base, name) for name in ("training", "evaluation", "frame_size"))
-    frames = _labels(folder) if same_frames else folder / "frames.npz"
+    frames = labels_of(folder) if same_frames else folder / "frames.npz"
     with only_one(frames):
         _save_frames(frames, data)
     card.unlink(missing_ok=True)
@@ -193,7 +199,7 @@ def stage_folder(card):
     return f"{card['trained_as']}-{card['stage']}-{card['preset'].partition('+')[0]}-seed{card['seed']}-{card['identity']}"
 
 
-def _labels(folder):
+def labels_of(folder):
     """Where the labels of a preset lie whose name says what is changed in another."""
     return folder.with_name(folder.name.partition("+")[0]) / "frames.npz"
 
@@ -254,4 +260,4 @@ def _unpack(path):
     return arrays
 
 
-__all__ = ["ANALYSED", "RECORDED", "Result", "Results", "measure", "obtain", "result_card", "results_folder"]
+__all__ = ["ANALYSED", "RECORDED", "Result", "Results", "dataset_name", "measure", "obtain", "result_card", "results_folder"]

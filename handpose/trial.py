@@ -4,14 +4,13 @@
 """
 
 import argparse
-import shutil
 import sys
 
 import numpy as np
 import pandas as pd
 
 from .experiments import find_preset
-from .records import PACKAGE, available_cores
+from .records import available_cores
 from .results import Results, obtain, results_folder
 
 #: The size of a trial, and that of the recorded run.
@@ -111,17 +110,6 @@ def trial_table(curves, measure):
             "AUC 20-50": f"{np.mean([one['auc'] for one in measured]):.3f}",
         }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("curve")
-
-
-def keep(destination):
-    """Copy the trials that come with the repository to the folder of results ``destination``, anew where they are stale."""
-    ours, target = results_folder(PRESET, output_dir=PACKAGE.parent / "runs"), destination / f"synthetic-{PRESET}"
-    for row in (*REFERENCES, EXAMPLE):
-        kept, fresh = (_find(folder, row, 0) for folder in (results_folder(PRESET, recorded=True), ours))
-        result = fresh if fresh and (not kept or kept.stale) else kept
-        if result:
-            shutil.copytree(result.folder, target / result.folder.name, dirs_exist_ok=True)
-            shutil.copy2(result.folder.parent / "frames.npz", target)
 
 
 def main(arguments=None):

@@ -169,7 +169,7 @@ show_run(*results)
 predicted = results[0].predicted
 errors = everything.errors(row, seed).mean(1)
 order, middle = np.argsort(errors), len(errors) // 2
-frames = pictures.evaluation_frames(preset, dataset, project_path(data_root))
+frames = pictures.evaluation_frames(preset, dataset, project_path(data_root), results[0].card)
 if frames is None:
     print(f"the pictures of {dataset} do not come with this book: give data_root")
 else:

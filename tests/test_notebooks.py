@@ -1,7 +1,10 @@
 """The notebooks as files; that their outputs hold is nbval's to say (`make test`)."""
 
+import base64
 import inspect
+import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -9,13 +12,15 @@ import sys
 from pathlib import Path
 
 import jupytext
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import papermill
 import pytest
+from PIL import Image
 
 from handpose.experiments import CONTROLS, ROWS
-from handpose.notebook import check_parameters, clean, execute, made_of, stale_page
+from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, stale_page
 from handpose.results import Results, obtain
 from handpose.runs import run_stage
 
@@ -46,7 +51,7 @@ def test_stored_notebooks_were_executed(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_parameters_are_those_of_the_package(path):
     parameters = papermill.inspect_notebook(str(path))
-    known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded"}
+    known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded", "links"}
     assert set(parameters) <= known
     assert {"preset", "dataset", "data_root", "output_dir"} <= set(parameters)
     assert all(parameter["help"] for name, parameter in parameters.items() if name != "seed")
@@ -95,6 +100,25 @@ def test_clean_takes_out_times_and_standard_error():
     assert [output.name for output in notebook.cells[0].outputs] == ["stdout"]
 
 
+def test_drawings_are_packed_and_look_the_same():
+    figure, axes = plt.subplots(facecolor="white")
+    axes.plot(np.random.default_rng(0).normal(size=(50, 3)))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    light = base64.b64decode(lighter_png(base64.b64encode(buffer.getvalue()).decode()))
+    assert len(light) < 0.6 * len(buffer.getvalue())
+    before, after = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int) for data in (buffer.getvalue(), light))
+    assert np.abs(before - after).mean() < 0.2 and np.abs(before - after).max() < 64
+
+
+def test_a_see_through_drawing_stays_as_it_is():
+    buffer = io.BytesIO()
+    Image.new("RGBA", (40, 40), (10, 20, 30, 40)).save(buffer, "png")
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    assert lighter_png(encoded) == encoded
+
+
 def plan(*options):
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "notebooks" / "Snakefile", "--dry-run", "--nolock",
                "--forceall", "--printshellcmds", "--quiet", "host", *options]  # fmt: skip
@@ -103,13 +127,39 @@ def plan(*options):
     return re.sub(r"\s+", " ", result.stdout + result.stderr)
 
 
-def test_jobs_get_their_threads_and_parameters():
-    text = plan("--cores", "16", "--config", "preset=smoke", "data_root=my data", "dataset=rhd", "seed=3")
-    data = shlex.quote(str(ROOT / "tests" / "my data"))  # relative to where it was typed
+def test_jobs_get_their_threads_and_parameters(tmp_path):
+    (tmp_path / "my data").mkdir()
+    typed = os.path.relpath(tmp_path / "my data", ROOT / "tests")  # relative to where it is typed
+    text = plan("--cores", "16", "--config", "preset=smoke", f"data_root={typed}", "dataset=rhd", "seed=3")
+    data = shlex.quote(str(ROOT / "tests" / typed))
     assert "OMP_NUM_THREADS=16 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/data.ipynb" in text
     for name in ("disentangle", "align", "refine"):
         assert f"OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/{name}.ipynb" in text
     assert f"-p preset smoke -p dataset rhd -p data_root {data} -p output_dir runs -p row D3 -p seed 3 -p threads 2" in text
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        ("preset=quik", "error: no preset 'quik'; choose from smoke, quick, desktop, paper"),
+        ("dataset=hands", "error: no dataset 'hands'; choose from synthetic, rhd, stb"),
+        ("dataset=stb", "error: dataset stb needs DATA_ROOT=, the folder where you unpacked it"),
+        ("data_root=nowhere", "nowhere is not a folder"),
+    ],
+)
+def test_a_wrong_choice_stops_before_anything_runs(config, line):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "notebooks" / "Snakefile", "--dry-run", "--nolock", "--cores", "1"]
+    result = subprocess.run([*command, "--config", config], cwd=ROOT / "tests", capture_output=True, text=True)
+    said = result.stdout + result.stderr
+    assert result.returncode != 0 and line in said and "Traceback" not in said
+
+
+def test_what_is_wrong_in_a_notebook_is_said_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "handpose.notebook", "notebooks/data.ipynb", tmp_path / "out.ipynb", "-p", "dataset", "rhd"]
+    result = subprocess.run([*command, "-p", "data_root", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert "is missing: is this the folder that holds training/ and evaluation/?" in result.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in result.stderr
 
 
 def trainings(*config):
