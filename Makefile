@@ -86,9 +86,11 @@ $(READY): requirements.txt pyproject.toml
 
 # The one command that makes requirements.txt (`pip install uv` first).
 # Pins every direct and indirect dependency, for every platform and Python version that pyproject.toml allows.
+# environment.yml takes the same but for PyTorch and the GPU libraries that only it needs: these are conda's there.
 lock:
 	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	  --extra book --extra test --upgrade pyproject.toml --output-file requirements.txt
+	grep -vE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==' requirements.txt > requirements-conda.txt
 
 clean:
 	rm -rf _build runs .snakemake
