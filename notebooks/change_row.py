@@ -58,6 +58,7 @@ from IPython.display import HTML
 
 from handpose import figures, figures_pose
 from handpose.experiments import Row, row_name, row_stages, stage_owner
+from handpose.metrics import joint_errors
 from handpose.notebook import project_path, show, show_card, show_pictures, show_run
 from handpose.records import available_cores
 from handpose.results import Results
@@ -118,6 +119,18 @@ if not any(label.endswith(f", {LARGE}") for label in beside):
 figures.pck_bands(drawn, results.target, root=results.root_joint)
 plt.show()
 
+# %% [markdown]
+# The fair ones alone, and at the right how much more of the joints each has within a threshold than the baseline.
+
+# %% mystnb={"image": {"alt": "Left: PCK curves of your row and of rows trained for as long. Right: the same less the baseline's"}} tags=["hide-input"]
+fair = {label: predictions for label, predictions in drawn.items() if not label.endswith(f", {LARGE}") or preset == LARGE}
+if f"baseline, {preset}" in fair:
+    figures.pck_bands(fair, results.target, root=results.root_joint, against=f"baseline, {preset}")
+    plt.show()
+
+# %% [markdown]
+# All of them once more: a click on a name switches its line off, a double click leaves it alone.
+
 # %% tags=["hide-input", "nbval-ignore-output"]
 show(figures.interactive_pck_bands(drawn, results.target, root=results.root_joint), "pck-change-row",
      "PCK of your row, of rows trained for as long, of the recorded run and of the mean pose against the error threshold")
@@ -146,8 +159,11 @@ show(figures_pose.interactive_poses(poses, labels, root=results.root_joint), "po
      f"3D hands side by side: {', '.join(poses)}; {len(places)} evaluation frames")
 
 # %% mystnb={"image": {"alt": "The same frames as a still picture: the ground truth and the predictions in 3D"}} tags=["hide-input"]
-notes = {name: errors[places]}
-show_pictures(figures_pose.poses_static(None, {label: pose[:3] for label, pose in poses.items()}, notes, width=9, root=results.root_joint))
+notes = {label: joint_errors(pose, poses["ground truth"], results.root_joint).mean(1) for label, pose in poses.items()}
+del notes["ground truth"]
+still = figures_pose.poses_static(None, {label: pose[:3] for label, pose in poses.items()}, notes, width=9, root=results.root_joint)
+still.subplots_adjust(top=0.93)
+show_pictures(still)
 
 # %% [markdown]
 # ## Where this comes from
