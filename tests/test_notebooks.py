@@ -9,6 +9,8 @@ import re
 import shlex
 import subprocess
 import sys
+from ast import literal_eval
+from dataclasses import fields
 from pathlib import Path
 
 import jupytext
@@ -19,13 +21,14 @@ import papermill
 import pytest
 from PIL import Image
 
-from handpose.experiments import CONTROLS, ROWS
+from handpose.experiments import CONTROLS, PARTS, ROWS, Preset, find_preset, find_row
 from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, stale_page
 from handpose.results import Results, obtain
 from handpose.runs import run_stage
+from handpose.trial import EXAMPLE, PRESET
 
 ROOT = Path(__file__).parents[1]
-ALL = ["align", "claims", "data", "decisions", "disentangle", "refine", "results", "row", "warmup"]
+ALL = ["align", "change_row", "claims", "data", "decisions", "disentangle", "refine", "results", "row", "warmup"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -52,6 +55,13 @@ def test_stored_notebooks_were_executed(path):
 def test_parameters_are_those_of_the_package(path):
     parameters = papermill.inspect_notebook(str(path))
     known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded", "links"}
+    if path.stem == "change_row":  # a row's parts and a preset's weights, by their own names and values
+        own = {name: getattr(find_row(EXAMPLE), name) for name in PARTS if name != "longer"}
+        weights = {field.name: getattr(find_preset(PRESET), field.name) for field in fields(Preset) if "weight" in field.name or field.name == "beta"}
+        del weights["weights"]
+        assert {name: literal_eval(parameters[name]["default"]) for name in own | weights} == own | weights
+        assert literal_eval(parameters["preset"]["default"]) == PRESET
+        known |= set(own | weights)
     assert set(parameters) <= known
     assert {"preset", "dataset", "data_root", "output_dir"} <= set(parameters)
     assert all(parameter["help"] for name, parameter in parameters.items() if name != "seed")
