@@ -15,7 +15,7 @@ CORES ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if 
 VENV := .venv/bin
 READY := .venv/ready
 # The source notebooks, in an order in which each finds what it stands on.
-NOTEBOOKS := $(foreach name,data warmup disentangle align refine row results claims decisions change_row,notebooks/$(name).ipynb)
+NOTEBOOKS := $(foreach name,data warmup disentangle align refine row results claims decisions datasets predict change_row,notebooks/$(name).ipynb)
 # One training at a time on a GPU.
 GPUS ?= $(shell command -v nvidia-smi >/dev/null && echo "--resources gpu=1")
 SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --quiet rules host progress \
@@ -24,7 +24,7 @@ SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores 
 COUNT = $(if $(word 2,$(SEEDS)),$(error SEEDS is here how many seeds, 3 say; a list of seeds is for `make batch`),$(SEEDS))
 RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(COUNT)),to$(shell echo $$(($(SEED) + $(COUNT) - 1))))
 
-.PHONY: book test batch bench decisions record pages site archive notebooks commands lock clean
+.PHONY: book test batch bench decisions record pages site archive notebooks address commands lock clean
 
 book: $(READY)
 	$(SNAKEMAKE)
@@ -75,6 +75,11 @@ notebooks: $(READY)
 # Every command of the README and of the chapter "Run it yourself", for real, at the size `smoke`: half an hour.
 commands: $(READY)
 	$(VENV)/python -m pytest -m slow tests/test_commands.py
+
+# The repository's public address: buttons, badges, citation and Colab links follow. `make address URL=` takes it out,
+# `make address` shows it.
+address: $(READY)
+	$(VENV)/python -m handpose.address $(if $(filter undefined,$(origin URL)),,"$(URL)")
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; set PYTHON=')"

@@ -95,7 +95,7 @@ def record_beside(name):
         raise FileNotFoundError(f"{source} holds no results: run `make book` with that dataset and preset first")
     fresh = target.with_name(f".{name}")
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(source, fresh, ignore=_UNFINISHED)
+    shutil.copytree(source, fresh, ignore=_VARIANT if "+" in name else _UNFINISHED)
     shutil.copy2(labels, fresh)
     shutil.rmtree(target, ignore_errors=True)
     os.rename(fresh, target)

@@ -5,6 +5,7 @@ and execution by papermill. ``python -m handpose.notebook NOTEBOOK OUTPUT -p nam
 import argparse
 import difflib
 import html
+import importlib.util
 import inspect
 import json
 import os
@@ -12,7 +13,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from .records import PACKAGE, atomic_path, digest, source_digest
+from . import colab
+from .records import PACKAGE, atomic_path, digest, source_digest, this_commit
 
 #: Set in the kernels of notebooks that become pages of the book.
 _PAGE = "HANDPOSE_PAGE"
@@ -61,7 +63,7 @@ def show(figure, name, alt):
     """
     from IPython.display import display
 
-    source = "cdn" if "COLAB_NOTEBOOK_ID" in os.environ else False
+    source = "cdn" if colab.on_colab() else False
     drawing = figure.to_html(full_html=False, include_mathjax=False, include_plotlyjs=source, div_id=name,
                              config={"displayModeBar": False, "responsive": True})  # fmt: skip
     bundle = {
@@ -139,11 +141,19 @@ def _folded(summary, content, unfolded=False):
     return {"text/html": text, "text/plain": "<run card>"}
 
 
+def glue(name, value):
+    """Keep ``value`` under ``name`` in the page, for other pages to show; no-op where there is no book, as on Colab."""
+    if importlib.util.find_spec("myst_nb"):
+        from myst_nb import glue as keep
+
+        keep(name, value, display=False)
+
+
 def execute(notebook, output, parameters, kernel="python3"):
     """Execute ``notebook`` with papermill into ``output``, which appears only when every cell has run.
 
     What differs between two identical runs (times, paths, progress bars) is taken out, so that pages can
-    be compared. Raises ValueError for a parameter that the notebook does not have, and papermill's error
+    be compared. On Colab the page fetches the code at the commit that it was made with. Raises ValueError for a parameter that the notebook does not have, and papermill's error
     when a cell fails.
     """
     import nbformat
@@ -167,6 +177,7 @@ def execute(notebook, output, parameters, kernel="python3"):
         page = clean(nbformat.read(temporary, 4))
         _name_the_page(page, parameters)
         if Path(notebook).resolve() != output.resolve():
+            _name_the_commit(page, this_commit())
             page.metadata["handpose"] = made_of(notebook) | {"parameters": {name: str(value) for name, value in parameters.items()}}
         nbformat.write(page, temporary)
 
@@ -186,18 +197,29 @@ def _name_the_page(page, parameters):
                 cell.source = cell.source.replace(title, wanted, 1)
 
 
+def _name_the_commit(page, commit):
+    """What the page fetches on Colab is the code that made it."""
+    for cell in page.cells:
+        if commit and colab.is_cell(cell.source):
+            cell.source = colab.at_version(cell.source, commit)
+
+
 #: Source that turns results into what the pages show.
 _PAGE_CODE = (
     "skeleton.py", "geometry.py", "metrics.py", "analysis.py", "plausibility.py", "effects.py", "claims.py", "decisions.py",
-    "tables.py", "figures.py", "figures_pose.py",
+    "tables.py", "figures.py", "figures_pose.py", "given.py", "placement.py", "own_picture.py", "figures_own.py", "conventions.py",
+    "protocols.py", "examples.py", "figures_data.py",
 )  # fmt: skip
 
 
 def made_of(notebook):
-    """Digests of what a page is made of: its source notebook's cells and the code that computes its numbers."""
+    """Digests of what a page is made of: its source notebook's cells and the code that computes its numbers.
+
+    The cell for Colab does not count: it fetches the code, which computes the same wherever it lies.
+    """
     import nbformat
 
-    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, 4).cells]
+    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, 4).cells if not colab.is_cell(cell.source)]
     return {"notebook": Path(notebook).name, "source": digest(cells), "code": source_digest(*_PAGE_CODE)}
 
 

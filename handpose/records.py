@@ -58,7 +58,7 @@ def read_json(path):
     """Read a JSON file. Raises ValueError with the path when it is not JSON."""
     try:
         return json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no text, no JSON, or nested without end
         raise ValueError(f"{path} is not valid JSON: {error}") from None
 
 
@@ -99,6 +99,14 @@ def _git(*arguments):
     return result.stdout.strip() if result.returncode == 0 else None
 
 
+def this_commit():
+    """The commit of this checkout, 40 hex digits; None outside of git and without git."""
+    try:
+        return _git("rev-parse", "HEAD")
+    except FileNotFoundError:
+        return None
+
+
 def peak_memory():
     """Largest resident memory of this process so far, MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -128,14 +136,10 @@ def environment():
     import torch
     import torchvision
 
-    try:
-        commit = _git("rev-parse", "HEAD")
-        status = _git("status", "--porcelain")
-    except FileNotFoundError:  # no git on this machine
-        commit = status = None
+    commit = this_commit()
     return {
         "commit": commit,
-        "dirty": None if commit is None else bool(status),
+        "dirty": None if commit is None else bool(_git("status", "--porcelain")),
         "source": source_digest(),
         "versions": {
             "python": platform.python_version(),

@@ -37,17 +37,10 @@ def _shortest(value):
     return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
-def show_or_train(row, recorded=False, **options):
-    """The ``Result`` of ``row``: that of the repository where it is there and current, else trained, or opened where it was.
-
-    ``options`` are those of ``run_stage``; ``recorded``: train nothing. Raises FileNotFoundError and ValueError as ``obtain``.
-    """
-    if not recorded and not options.get("data_root"):
-        folder = results_folder(options.get("preset", PRESET), options.get("dataset", "synthetic"), recorded=True)
-        kept = _find(folder, row, options.get("seed", 0))
-        if kept and not kept.stale:
-            return kept
-    return obtain(row, recorded=recorded, **options)
+def comes_along(row, preset=PRESET, dataset="synthetic", seed=0, data_root=None):
+    """Whether the result of ``row`` comes with the repository and is current: there is nothing to train."""
+    kept = None if data_root else _find(results_folder(preset, dataset, recorded=True), row, seed)
+    return kept is not None and not kept.stale
 
 
 def _find(folder, row, seed):
@@ -121,7 +114,7 @@ def main(arguments=None):
     options = vars(parser.parse_args(arguments))
     try:
         for row in (*REFERENCES, EXAMPLE):
-            result = show_or_train(row, **options)
+            result = obtain(row, recorded=comes_along(row, options["preset"]), **options)
             card = result.card
             print(f"row {row}: MEPE {card['metrics']['mepe']:.2f} mm, {card['seconds']:.0f} s of training: {result.folder}", flush=True)
     except ValueError as error:

@@ -16,11 +16,35 @@
 # %% [markdown]
 # # Change this row
 #
-# Pick the decoder, the losses and their weights in the first cell, then run all cells. Your row trains for about two
-# minutes on two processor cores. Its PCK curve is then drawn on top of the recorded ones.
+# Pick the decoder, the losses and their weights in the cell of parameters, then run all cells. Your row trains for about
+# two minutes on two processor cores. Its PCK curve is then drawn on top of the recorded ones.
 #
 # As it stands, the notebook shows a row that the paper does not have: the kinematic losses with no alignment before them.
 # That one comes trained with the repository. Change anything and it is trained here.
+
+# %% tags=["hide-input"]
+# On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
+# Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
+# folder icon at the left, then the icon with the Drive.
+import os
+import subprocess
+import sys
+
+if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
+    _address, _version = "", "main"
+    if not _address:
+        raise RuntimeError("this copy does not know its repository: write its https address between the first quotes above")
+    _code = os.path.abspath("handpose-book")
+    subprocess.run(["git", "init", "--quiet", _code], check=True)
+    for _wanted in dict.fromkeys((_version, "main")):
+        if subprocess.run(["git", "-C", _code, "fetch", "--quiet", "--depth=1", _address, _wanted]).returncode == 0:
+            break
+        print(f"{_wanted} can't be had from {_address}")
+    subprocess.run(["git", "-C", _code, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    sys.path.insert(0, _code)
+    from handpose.colab import set_up
+
+    set_up()
 
 # %% tags=["parameters"]
 injection: bool = True  # the injection decoder; False: the plain one
@@ -57,14 +81,15 @@ import numpy as np
 from IPython.display import HTML
 
 from handpose import figures, figures_pose
+from handpose.budget import fit
 from handpose.experiments import Row, row_name, row_stages, stage_owner
 from handpose.metrics import joint_errors
 from handpose.notebook import project_path, show, show_card, show_pictures, show_run
 from handpose.records import available_cores
-from handpose.results import Results
+from handpose.results import Results, obtain
 from handpose.runs import measure
 from handpose.tables import as_html
-from handpose.trial import LARGE, changed_preset, held_against, show_or_train, trial_table
+from handpose.trial import LARGE, changed_preset, comes_along, held_against, trial_table
 
 parts = Row(injection=injection, disentangle=disentangle, align=align, kcs=kcs, geo=geo, concat=concat)
 row = row_name(parts)
@@ -72,8 +97,13 @@ changed = changed_preset(
     preset, beta=beta, adversarial_weight=adversarial_weight, alignment_weight=alignment_weight,
     kcs_weight=kcs_weight, geo_weight=geo_weight,
 )  # fmt: skip
+recorded = recorded or comes_along(row, changed, dataset, seed, data_root)
+threads = threads or min(4, available_cores())
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+changed, threads, recorded = fit(globals() | {"preset": changed})
 where = dict(dataset=dataset, output_dir=project_path(output_dir), recorded=recorded)
-options = dict(where, data_root=project_path(data_root), seed=seed, threads=threads or min(4, available_cores()), device=device)
+options = dict(where, data_root=project_path(data_root), seed=seed, threads=threads, device=device)
 
 # %% [markdown]
 # ## The training
@@ -82,7 +112,7 @@ options = dict(where, data_root=project_path(data_root), seed=seed, threads=thre
 # change of `kcs_weight` costs stage 3 alone, and the warm-up of the backbone is one for all rows.
 
 # %%
-result = show_or_train(row, preset=changed, **options)
+result = obtain(row, preset=changed, **options)
 
 # %% tags=["hide-input"]
 results = Results(result.folder.parent)

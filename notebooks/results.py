@@ -20,6 +20,30 @@
 # the dataset and preset named below, the paper's on RHD**: they can't be compared as numbers, only what a step gains.
 # Where a row has a page in this book, its name leads there.
 
+# %% tags=["hide-input"]
+# On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
+# Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
+# folder icon at the left, then the icon with the Drive.
+import os
+import subprocess
+import sys
+
+if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
+    _address, _version = "", "main"
+    if not _address:
+        raise RuntimeError("this copy does not know its repository: write its https address between the first quotes above")
+    _code = os.path.abspath("handpose-book")
+    subprocess.run(["git", "init", "--quiet", _code], check=True)
+    for _wanted in dict.fromkeys((_version, "main")):
+        if subprocess.run(["git", "-C", _code, "fetch", "--quiet", "--depth=1", _address, _wanted]).returncode == 0:
+            break
+        print(f"{_wanted} can't be had from {_address}")
+    subprocess.run(["git", "-C", _code, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    sys.path.insert(0, _code)
+    from handpose.colab import set_up
+
+    set_up()
+
 # %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb
@@ -39,15 +63,19 @@ check_parameters(
     globals(), "preset", "dataset", "data_root", "seed", "seeds", "output_dir", "threads", "device", "recorded", "links"
 )
 
+# %% tags=["hide-input", "nbval-ignore-output"]
+from handpose.budget import fit
+
+preset, threads, recorded = fit(globals())
+
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML
-from myst_nb import glue
 
 from handpose import figures, figures_pose, pictures
 from handpose.experiments import CONTROLS, ROWS, TABLE_1, TABLE_2, find_row
-from handpose.notebook import project_path, show, show_pictures, show_run
+from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.results import Results, dataset_name, results_folder
 from handpose.runs import measure
 from handpose.tables import (
@@ -193,4 +221,4 @@ for name, value in {
     "change": f"{100 * (np.mean(ratios) - 1):+.1f} %" if ratios else "not run",
     "change_paper": f"{100 * (ROWS['D3'].paper / ROWS['baseline'].paper - 1):+.1f} %",
 }.items():
-    glue(name, value, display=False)
+    glue(name, value)

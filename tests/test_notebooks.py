@@ -22,13 +22,15 @@ import pytest
 from PIL import Image
 
 from handpose.experiments import CONTROLS, PARTS, ROWS, Preset, find_preset, find_row
+from handpose.given import unpack
 from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, stale_page
+from handpose.predictor import Predictor
 from handpose.results import Results, obtain
 from handpose.runs import run_stage
 from handpose.trial import EXAMPLE, PRESET
 
 ROOT = Path(__file__).parents[1]
-ALL = ["align", "change_row", "claims", "data", "decisions", "disentangle", "refine", "results", "row", "warmup"]
+ALL = ["align", "change_row", "claims", "data", "datasets", "decisions", "disentangle", "predict", "refine", "results", "row", "warmup"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -62,6 +64,8 @@ def test_parameters_are_those_of_the_package(path):
         assert {name: literal_eval(parameters[name]["default"]) for name in own | weights} == own | weights
         assert literal_eval(parameters["preset"]["default"]) == PRESET
         known |= set(own | weights)
+    if path.stem == "predict":  # what the predictor takes, and a file for its image
+        known |= set(inspect.signature(Predictor.__call__).parameters) - {"self", "image"} | {"picture"}
     assert set(parameters) <= known
     assert {"preset", "dataset", "data_root", "output_dir"} <= set(parameters)
     assert all(parameter["help"] for name, parameter in parameters.items() if name != "seed")
@@ -151,7 +155,7 @@ def test_jobs_get_their_threads_and_parameters(tmp_path):
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        ("preset=quik", "error: no preset 'quik'; choose from smoke, quick, desktop, paper"),
+        ("preset=quik", "error: no preset 'quik'; choose from smoke, minutes, quick, desktop, paper"),
         ("dataset=hands", "error: no dataset 'hands'; choose from synthetic, rhd, stb"),
         ("dataset=stb", "error: dataset stb needs DATA_ROOT=, the folder where you unpacked it"),
         ("data_root=nowhere", "nowhere is not a folder"),
@@ -195,7 +199,7 @@ def test_every_row_has_its_page_and_recorded_pages_train_nothing():
     assert "/stages/" not in text
     for row in (*ROWS, *CONTROLS):
         assert f"runs/pages/synthetic-desktop-seed0to2-recorded/row-{row}.ipynb" in text
-    assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(ALL) - 2
+    assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(ALL) - 1  # results twice
 
 
 def test_the_slurm_profile_plans_the_same_jobs():
@@ -286,3 +290,31 @@ def test_no_page_source_holds_a_typed_result(path):
 _PAPER = (
     "21.05 30.42 8.68 20.89 7.95 19.95 8.66 19.73 8.56 17.11 7.27 15.77 15.61 6.93 13.88 6.71 0.930 0.997 2.7 2.5 11.6 0.11".split()
 )
+
+
+def outputs(page):
+    cells = nbformat.read(page, 4).cells
+    return "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+
+
+def test_the_page_of_ones_own_hand_takes_a_picture(tmp_path):
+    preset = "smoke+training=40+evaluation=12+disentangle_epochs=1"
+    Image.fromarray(np.full((60, 90, 3), 120, np.uint8)).save(tmp_path / "mine.png")
+    options = dict(preset=preset, output_dir=str(tmp_path), picture=str(tmp_path / "mine.png"), hand="left", box="10 5 70 55", scale=38)
+    execute(ROOT / "notebooks" / "predict.ipynb", tmp_path / "page.ipynb", options)
+    text = outputs(tmp_path / "page.ipynb")
+    assert "mine.png, 90 x 60 px" in text and "given: hand left, box 10 5 70 55, scale 38" in text
+    assert "assumed: K: a camera as wide as the picture" in text and "assumed: root: estimated at" in text
+    assert f"MEPE of row D3, preset {preset}, 12 evaluation frames" in text
+
+
+def test_the_recorded_page_of_ones_own_hand_needs_no_networks(tmp_path):
+    recorded = dict(preset="desktop", recorded=True, output_dir=str(tmp_path))
+    execute(ROOT / "notebooks" / "predict.ipynb", tmp_path / "page.ipynb", recorded)
+    text = outputs(tmp_path / "page.ipynb")
+    assert "the prediction is the one that was kept" in text and "assumed" not in text
+    kept = unpack(obtain("D3", preset="desktop", recorded=True).analysis) is not None
+    assert ("not kept with this run" in text) is not kept and ("MEPE of row D3" in text) is kept
+    with pytest.raises(papermill.PapermillExecutionError, match="needs the networks"):
+        execute(ROOT / "notebooks" / "predict.ipynb", tmp_path / "none.ipynb", recorded | {"picture": "mine.png"})
+    assert not (tmp_path / "none.ipynb").exists()

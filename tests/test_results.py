@@ -46,6 +46,16 @@ def test_kept_poses_are_within_a_tenth_of_a_millimetre(tiny, everything):
     assert np.array_equal(everything.left, data.evaluation.left) and np.array_equal(everything.sample, data.evaluation.crops[:8])
 
 
+def test_where_the_network_put_the_root_is_kept(tiny, whole, everything):
+    run, split = runs.run_row("D3", **tiny), runs.prepare_data("tiny", output_dir=tiny["output_dir"], progress=False).evaluation
+    assert np.abs(whole.uncentred - (run.predictions - split.root[:, None])).max() < 0.11
+    assert np.abs(whole.uncentred - whole.predicted).max() > 0.2  # the palm is not quite where it should be
+    old = whole.folder.with_name("old-seed0")
+    old.mkdir()
+    np.savez(old / "predictions.npz", predicted=whole.predicted)
+    assert results.Result(old).uncentred is None
+
+
 def test_the_card_counts_all_stages(whole):
     card = whole.card
     assert list(card["stages"]) == ["warmup", "disentangle", "align", "refine"]

@@ -44,22 +44,15 @@ def test_a_setting_that_is_none_is_refused():
         trial.changed_preset("minutes", beta="much")
 
 
-def test_what_comes_with_the_repository_is_shown_not_trained(monkeypatch):
-    monkeypatch.setattr(trial, "obtain", lambda *_, **__: pytest.fail("trained"))
+def test_what_comes_with_the_repository_is_not_trained(monkeypatch):
     for row in (*trial.REFERENCES, trial.EXAMPLE):
-        assert trial.show_or_train(row, preset=trial.PRESET).folder == KEPT / f"{row}-seed0"
-
-
-def test_what_is_stale_changed_or_on_other_data_is_trained(monkeypatch):
-    asked = []
-    monkeypatch.setattr(trial, "obtain", lambda row, **options: asked.append(options))
-    trial.show_or_train("D3", preset="minutes+kcs_weight=1")
-    trial.show_or_train("D3", preset="minutes", seed=3)
-    trial.show_or_train("D3", preset="minutes", data_root="elsewhere")
-    trial.show_or_train("D3", preset="minutes", recorded=True)
+        assert trial.comes_along(row)
+        assert obtain(row, preset=trial.PRESET, recorded=True).folder == KEPT / f"{row}-seed0"
+    assert not trial.comes_along("D3", "minutes+kcs_weight=1")
+    assert not trial.comes_along("D3", seed=3) and not trial.comes_along("align") and not trial.comes_along("D3", dataset="rhd")
+    assert not trial.comes_along("D3", data_root="elsewhere")
     monkeypatch.setattr("handpose.results.training_code", lambda: "other")
-    trial.show_or_train("D3", preset="minutes")
-    assert [options["recorded"] for options in asked] == [False, False, False, True, False]
+    assert not trial.comes_along("D3")
 
 
 def test_a_trial_is_held_against_its_own_size_first_and_the_recorded_run_on_the_same_frames():
