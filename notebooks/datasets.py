@@ -23,7 +23,7 @@
 # Neither RHD nor STB comes with it. Facts about the real datasets have their source beside them; code is named by its
 # repository.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.

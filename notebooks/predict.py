@@ -30,7 +30,7 @@
 #
 # The same on this page: `papermill notebooks/predict.ipynb out.ipynb -p picture hand.jpg -p hand left -p box "120 80 460 430"`.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.
