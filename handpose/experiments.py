@@ -60,6 +60,11 @@ PRESETS = {
         warmup_epochs=1, disentangle_epochs=2, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
         weights="warmup", precision="32-true", cost="two minutes on two cores; its figures mean nothing",
     ),
+    "minutes": Preset(
+        training=2048, evaluation=512, frame_size=192, size=64, batch=32, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
+        warmup_epochs=6, disentangle_epochs=4, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
+        flip_probability=0.0, weights="warmup", cost="two minutes a row on two cores",
+    ),
     "quick": Preset(
         training=8192, evaluation=1024, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
         warmup_epochs=8, disentangle_epochs=3, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
@@ -108,6 +113,9 @@ class Row:
         further = self.longer and not self.align
         return ("disentangle",) + ("align",) * self.align + ("refine",) * refined + ("further",) * further
 
+
+#: The fields of ``Row`` that say what it is made of.
+PARTS = ("injection", "disentangle", "align", "kcs", "geo", "concat", "longer")
 
 #: Table 1, then Table 2 (whose last row is row B by another name).
 ROWS = {
@@ -197,12 +205,15 @@ def stage_settings(stage, row, preset, seed):
 
 
 def stage_owner(stage, row):
-    """Name of the first row that trains the very stage that ``row`` needs (itself, at the latest); "warmup" for the warm-up."""
+    """Name of the first row that trains the very stage that ``row`` needs, or else of the plainest; "warmup" for the warm-up."""
     if stage == "warmup":
         return "warmup"
     wanted = _parts(stage, find_row(row))
-    everything = ROWS | CONTROLS
-    return next(name for name, other in everything.items() if stage in other.stages and _parts(stage, other) == wanted)
+    for name, other in (ROWS | CONTROLS).items():
+        if stage in other.stages and _parts(stage, other) == wanted:
+            return name
+    plainest = Row(**dict(zip(_STAGE_SETTINGS[stage], wanted)))
+    return row_name(plainest if stage in plainest.stages else replace(plainest, longer=True))
 
 
 def _parts(stage, row):
@@ -235,8 +246,23 @@ def find_preset(preset):
 
 
 def find_row(row):
-    """A ``Row`` by name (or itself), controls too. Raises ValueError that names the right ones."""
-    return row if isinstance(row, Row) else _find(ROWS | CONTROLS, "row", row)
+    """A ``Row`` by name (or itself), controls too. A row without a name is its parts: "injection+kcs".
+
+    Raises ValueError that names the right ones.
+    """
+    if isinstance(row, Row):
+        return row
+    parts = str(row).split("+")
+    if len(set(parts)) == len(parts) and set(parts) <= set(PARTS):
+        return Row(**dict.fromkeys(parts, True))
+    return _find(ROWS | CONTROLS, "row", row)
+
+
+def row_name(row):
+    """The name of the first row with the parts of this ``Row``, or the parts themselves, joined by "+"."""
+    everything = ROWS | CONTROLS
+    same = [name for name, other in everything.items() if all(getattr(other, part) == getattr(row, part) for part in PARTS)]
+    return same[0] if same else "+".join(part for part in PARTS if getattr(row, part))
 
 
 def _find(table, kind, name):

@@ -29,7 +29,7 @@ UNITS = "millimetres; pixels from the top left corner of the upright picture"
 AXES = "camera frame: x right, y down, z forward, away from the camera"
 ROOTS = {"palm": "the palm's centre, midway between wrist and middle_mcp", "wrist": "joint 0, which STB labels at the palm's centre"}
 #: Presets to look for a trained run in, the best first; of one kind the newest is taken.
-_KINDS = ({"paper", "desktop"}, {"quick"}, {"smoke"})
+_KINDS = ({"paper", "desktop"}, {"quick"}, {"minutes"}, {"smoke"})
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def kept_pose(relative, card, image, K, box, hand, root, scale):
 def find_run(output_dir="runs"):
     """Folder of the run that ``predict`` takes by itself: the whole method (row D3), refined, the newest.
 
-    Presets paper and desktop come before quick, quick before smoke, and all before presets with changed settings. Raises
+    Presets paper and desktop come before quick, quick before minutes, minutes before smoke, and all before presets with changed settings. Raises
     FileNotFoundError when no such run has been trained.
     """
     stages, found = Path(output_dir) / "stages", []

@@ -5,6 +5,7 @@ must be read right or refused in one line: nothing hangs, nothing crashes, no ot
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import shutil
 import sys
@@ -134,8 +135,7 @@ def run_case(layout, base, healthy, seed, number):
 def serve(connection, bases, healthy, seed):
     """The watched process: takes numbers of cases, gives back what came of them."""
     warnings.simplefilter("error")
-    while True:
-        number = connection.recv()
+    while (number := connection.recv()) is not None:
         layout = layout_of(number)
         connection.send(run_case(layout, bases[layout], healthy[layout], seed, number))
 
@@ -170,6 +170,9 @@ class Watched:
 
     def close(self):
         if self.process is not None:
+            with contextlib.suppress(OSError):  # it is gone
+                self.connection.send(None)
+                self.process.join(1)
             self.process.kill()
             self.process.join()
             self.process = None

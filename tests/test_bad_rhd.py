@@ -80,6 +80,8 @@ def test_a_missing_root(tmp_path):
         (b"", "annotation"),
         (pickle.dumps(entries())[:-40], "annotation"),
         (b"<html>\n<body>not found</body>", "annotation"),
+        (b"cos\nsystem\n(S'exit 1'\ntR.", "os.system, which no RHD annotation needs"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "no frames"),  # 8 bytes that ask for gigabytes
         (poked("xyz", np.nan), "frame 1"),
         (poked("xyz", 1e30), "frame 1"),
         (poked("uv_vis", np.inf), "frame 1"),

@@ -9,6 +9,8 @@ import re
 import shlex
 import subprocess
 import sys
+from ast import literal_eval
+from dataclasses import fields
 from pathlib import Path
 
 import jupytext
@@ -19,15 +21,16 @@ import papermill
 import pytest
 from PIL import Image
 
-from handpose.experiments import CONTROLS, ROWS
+from handpose.experiments import CONTROLS, PARTS, ROWS, Preset, find_preset, find_row
 from handpose.given import unpack
 from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, stale_page
 from handpose.predictor import Predictor
 from handpose.results import Results, obtain
 from handpose.runs import run_stage
+from handpose.trial import EXAMPLE, PRESET
 
 ROOT = Path(__file__).parents[1]
-ALL = ["align", "claims", "data", "datasets", "decisions", "disentangle", "predict", "refine", "results", "row", "warmup"]
+ALL = ["align", "change_row", "claims", "data", "datasets", "decisions", "disentangle", "predict", "refine", "results", "row", "warmup"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -54,6 +57,13 @@ def test_stored_notebooks_were_executed(path):
 def test_parameters_are_those_of_the_package(path):
     parameters = papermill.inspect_notebook(str(path))
     known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded", "links"}
+    if path.stem == "change_row":  # a row's parts and a preset's weights, by their own names and values
+        own = {name: getattr(find_row(EXAMPLE), name) for name in PARTS if name != "longer"}
+        weights = {field.name: getattr(find_preset(PRESET), field.name) for field in fields(Preset) if "weight" in field.name or field.name == "beta"}
+        del weights["weights"]
+        assert {name: literal_eval(parameters[name]["default"]) for name in own | weights} == own | weights
+        assert literal_eval(parameters["preset"]["default"]) == PRESET
+        known |= set(own | weights)
     if path.stem == "predict":  # what the predictor takes, and a file for its image
         known |= set(inspect.signature(Predictor.__call__).parameters) - {"self", "image"} | {"picture"}
     assert set(parameters) <= known
@@ -145,7 +155,7 @@ def test_jobs_get_their_threads_and_parameters(tmp_path):
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        ("preset=quik", "error: no preset 'quik'; choose from smoke, quick, desktop, paper"),
+        ("preset=quik", "error: no preset 'quik'; choose from smoke, minutes, quick, desktop, paper"),
         ("dataset=hands", "error: no dataset 'hands'; choose from synthetic, rhd, stb"),
         ("dataset=stb", "error: dataset stb needs DATA_ROOT=, the folder where you unpacked it"),
         ("data_root=nowhere", "nowhere is not a folder"),
