@@ -68,7 +68,7 @@ from handpose.runs import mean_pose, measure, prepare_data
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 data = prepare_data(preset, dataset, project_path(data_root), project_path(output_dir), workers=threads)
-# %%
+# %% tags=["hide-input"]
 training, evaluation = data.frames("training"), data.frames("evaluation")
 print(f"preset {preset}, dataset {dataset}")
 print(f"{len(training)} training frames, {len(evaluation)} evaluation frames, {training[0].image.shape[1]} px wide")
@@ -181,7 +181,7 @@ plt.show()
 # Predicting the mean training pose for every evaluation frame, with the true root, scale and hand given as to
 # every other method:
 
-# %%
+# %% tags=["hide-input"]
 floor = measure(mean_pose(data), data.evaluation.target, data.evaluation.visible, data.root_joint)
 print(f"mean pose: MEPE {floor['mepe']:.1f} mm, AUC {floor['auc']:.3f}")
 

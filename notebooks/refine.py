@@ -83,7 +83,7 @@ options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root)
 # %% tags=["nbval-ignore-output"]
 result = obtain(row, "refine", **options)
 
-# %%
+# %% tags=["hide-input"]
 print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}, stage {result.card['stage']}")
 print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics']['auc']:.3f} on the evaluation split")
 if result.stale:

@@ -94,7 +94,7 @@ print(f"{len(results)} evaluation frames of {unseen}")
 floor = measure(results.mean_pose, results.target, results.visible, results.root_joint)
 print(f"predicting the mean training pose: MEPE {floor['mepe']:.2f} mm")
 
-# %%
+# %% tags=["hide-input"]
 if not rows:
     raise FileNotFoundError("no row of Tables 1 and 2 has been run with these seeds: run `make book`, or execute row.ipynb")
 missing = [row for row in (*ROWS, *CONTROLS) if row not in rows + controls]

@@ -88,7 +88,7 @@ from handpose.experiments import find_preset
 warmed = find_preset(preset).weights == "warmup"
 result = obtain(row, "warmup" if warmed else "disentangle", **options)
 
-# %%
+# %% tags=["hide-input"]
 if not warmed:
     print(f"this preset starts from weights {find_preset(preset).weights!r}: no warm-up; what follows is stage 1")
 print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}, stage {result.card['stage']}")
