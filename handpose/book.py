@@ -16,7 +16,7 @@ from .records import PACKAGE, atomic_path
 
 ROOT = PACKAGE.parent
 _UNFINISHED = shutil.ignore_patterns("failed-*", ".*")
-_VARIANT = shutil.ignore_patterns(".*", "analysis.npz")  # of a changed setting only the error is shown
+_VARIANT = shutil.ignore_patterns(".*", "analysis.npz", "explorer.npz")  # of a changed setting only the error is shown
 
 
 def check(pages):

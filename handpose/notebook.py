@@ -188,7 +188,7 @@ def _name_the_page(page, parameters):
 #: Source that turns results into what the pages show.
 _PAGE_CODE = (
     "skeleton.py", "geometry.py", "metrics.py", "analysis.py", "plausibility.py", "effects.py", "claims.py", "decisions.py",
-    "tables.py", "figures.py", "figures_pose.py",
+    "tables.py", "figures.py", "figures_pose.py", "inside.py", "figures_inside.py", "figures_losses.py", "explorer.py", "explorer.js",
 )  # fmt: skip
 
 

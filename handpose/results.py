@@ -1,8 +1,8 @@
 """Results on disk, small enough to keep: what every table, curve and claim of the book is computed from.
 
 ``results/<dataset>-<preset>/frames.npz`` holds the evaluation labels, once; beside it one folder a row and seed
-with ``predictions.npz``, ``history.json``, ``analysis.npz`` for the rows in ``ANALYSED``, and, written last,
-``run.json``. Poses are kept relative to the root, in tenths of a millimetre. A preset with changed settings shares the
+with ``predictions.npz``, ``history.json``, ``analysis.npz`` for the rows in ``ANALYSED``, ``explorer.npz`` for row D3, and,
+written last, ``run.json``. Poses are kept relative to the root, in tenths of a millimetre. A preset with changed settings shares the
 labels of its own where it is measured on the same frames.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import analysis, metrics
+from . import analysis, explorer, metrics
 from .experiments import find_preset, find_row, row_stages, stage_owner, stage_settings
 from .records import PACKAGE, atomic_path, digest, only_one, read_json, write_json
 from .runs import mean_pose, measure, prepare_data, run_stage, training_code
@@ -60,6 +60,12 @@ class Result:
         largest, poses to a tenth of a millimetre. Raises FileNotFoundError for rows without.
         """
         return _unpack(self.folder / "analysis.npz")
+
+    @cached_property
+    def explorer(self):
+        """The decoder of row D3 as ``explorer.pack`` keeps it: {name: array}. Raises FileNotFoundError where it was not kept."""
+        with np.load(self.folder / "explorer.npz") as arrays:
+            return dict(arrays)
 
     @property
     def stale(self):
@@ -171,6 +177,10 @@ def _save(folder, name, row, seed, runs, options):
         arrays = {key: array for key, array in arrays.items() if key.startswith(ANALYSED[name])}
         with atomic_path(place / "analysis.npz") as temporary:
             np.savez_compressed(temporary, **_pack(**arrays))
+    if name == "D3" and len(arrays["read_rgb"]) > explorer.DIRECTIONS:
+        kept = explorer.pack(last.networks().rgb_decoder, arrays["read_rgb"], last.card["scale_mm"])
+        with atomic_path(place / "explorer.npz") as temporary:
+            np.savez_compressed(temporary, **kept)
     write_json(card, result_card(name, row, [run.card for run in runs]))
 
 

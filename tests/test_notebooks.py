@@ -24,7 +24,7 @@ from handpose.results import Results, obtain
 from handpose.runs import run_stage
 
 ROOT = Path(__file__).parents[1]
-ALL = ["align", "claims", "data", "decisions", "disentangle", "refine", "results", "row", "warmup"]
+ALL = ["align", "claims", "data", "decisions", "disentangle", "inside", "refine", "results", "row", "warmup"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
