@@ -17,7 +17,7 @@ from .results import Result, labels_of
 
 ROOT = PACKAGE.parent
 _UNFINISHED = shutil.ignore_patterns("failed-*", ".*")
-_VARIANT = shutil.ignore_patterns(".*", "analysis.npz")  # of a changed setting only the error is shown
+_VARIANT = shutil.ignore_patterns(".*", "analysis.npz", "explorer.npz")  # of a changed setting only the error is shown
 
 
 def check(pages):

@@ -209,7 +209,7 @@ def _name_the_commit(page, commit):
 _PAGE_CODE = (
     "skeleton.py", "geometry.py", "metrics.py", "analysis.py", "plausibility.py", "effects.py", "claims.py", "decisions.py",
     "tables.py", "figures.py", "figures_pose.py", "given.py", "placement.py", "own_picture.py", "figures_own.py", "conventions.py",
-    "protocols.py", "examples.py", "figures_data.py",
+    "protocols.py", "examples.py", "figures_data.py", "inside.py", "figures_inside.py", "figures_losses.py", "explorer.py", "explorer.js",
 )  # fmt: skip
 
 
