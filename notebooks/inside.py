@@ -60,6 +60,11 @@ from handpose.notebook import check_parameters
 
 check_parameters(globals(), "preset", "dataset", "data_root", "seed", "seeds", "output_dir", "threads", "device", "recorded")
 
+# %% tags=["remove-input", "nbval-ignore-output"]
+from handpose.budget import fit
+
+preset, threads, recorded = fit(globals())
+
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
