@@ -1,5 +1,6 @@
 # Two commands: `make book` renders hands, trains every row, and builds the book; `make test` tests all of it.
 # PRESET, DATASET, DATA_ROOT, SEED and SEEDS (how many) choose another run; CORES says how many processor cores to use.
+# `make batch ROWS="A B D3" SEEDS="0 1 2"` trains chosen rows with a list of seeds and prints one table.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
@@ -8,19 +9,22 @@ DATASET ?= synthetic
 DATA_ROOT ?=
 SEED ?= 0
 SEEDS ?= 1
+ROWS ?=
+PROFILE ?=
 CORES ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
 VENV := .venv/bin
 READY := .venv/ready
 # The source notebooks, in an order in which each finds what it stands on.
-NOTEBOOKS := $(foreach name,data warmup disentangle align refine row results claims decisions,notebooks/$(name).ipynb)
+NOTEBOOKS := $(foreach name,data warmup disentangle align refine row inside results claims decisions datasets predict change_row,notebooks/$(name).ipynb)
 # One training at a time on a GPU.
 GPUS ?= $(shell command -v nvidia-smi >/dev/null && echo "--resources gpu=1")
 SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --quiet rules host progress \
   --rerun-incomplete --nolock $(GPUS) $(GOAL) --config preset=$(PRESET) dataset=$(DATASET) data_root="$(DATA_ROOT)" \
-  seed=$(SEED) seeds=$(SEEDS) python=$(VENV)/python
-RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(SEEDS)),to$(shell echo $$(($(SEED) + $(SEEDS) - 1))))
+  seed=$(SEED) seeds=$(COUNT) python=$(VENV)/python
+COUNT = $(if $(word 2,$(SEEDS)),$(error SEEDS is here how many seeds, 3 say; a list of seeds is for `make batch`),$(SEEDS))
+RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(COUNT)),to$(shell echo $$(($(SEED) + $(COUNT) - 1))))
 
-.PHONY: book test bench decisions record pages notebooks lock clean
+.PHONY: book test batch bench decisions record pages site archive notebooks address commands lock clean
 
 book: $(READY)
 	$(SNAKEMAKE)
@@ -28,6 +32,11 @@ book: $(READY)
 test: $(READY)
 	$(VENV)/python -m pytest
 	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(VENV)/python -m pytest --nbval --nbval-current-env -W default $(NOTEBOOKS)
+
+# Chosen rows, each with every seed of a list, then one table. PROFILE=notebooks/profiles/slurm runs it on a cluster.
+batch: $(READY)
+	@$(VENV)/python -m handpose.batch --rows "$(ROWS)" --seeds "$(if $(filter file,$(origin SEEDS)),$(SEED),$(SEEDS))" \
+	  --preset "$(PRESET)" --dataset $(DATASET) --data-root "$(DATA_ROOT)" --cores $(CORES) --profile "$(PROFILE)"
 
 bench: $(READY)
 	$(VENV)/python -m tests.bench
@@ -49,10 +58,28 @@ pages: $(READY)
 	$(SNAKEMAKE) recorded=1
 	$(VENV)/python -m handpose.book --record runs/pages/$(RUN)-recorded
 
+# The book of the recorded run, from a clean state; warnings are errors. What is published.
+site: $(READY)
+	rm -rf _build
+	$(VENV)/jupyter-book build . -W --keep-going --quiet
+
+# The book, the recorded run and the pinned environment as archives in _build/release, to be kept for good.
+archive: site
+	$(VENV)/python -m handpose.archive $(if $(TAG),--tag "$(TAG)")
+
 # Source notebooks: sync py:percent and ipynb, and store the outputs of a run at `smoke`.
 notebooks: $(READY)
 	$(VENV)/jupytext --sync notebooks/*.py
 	for notebook in $(NOTEBOOKS); do OMP_NUM_THREADS=1 $(VENV)/python -m handpose.notebook $$notebook $$notebook; done
+
+# Every command of the README and of the chapter "Run it yourself", for real, at the size `smoke`: half an hour.
+commands: $(READY)
+	$(VENV)/python -m pytest -m slow tests/test_commands.py
+
+# The repository's public address: buttons, badges, citation and Colab links follow. `make address URL=` takes it out,
+# `make address` shows it.
+address: $(READY)
+	$(VENV)/python -m handpose.address $(if $(filter undefined,$(origin URL)),,"$(URL)")
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; set PYTHON=')"
@@ -64,9 +91,11 @@ $(READY): requirements.txt pyproject.toml
 
 # The one command that makes requirements.txt (`pip install uv` first).
 # Pins every direct and indirect dependency, for every platform and Python version that pyproject.toml allows.
+# environment.yml takes the same but for PyTorch and the GPU libraries that only it needs: these are conda's there.
 lock:
 	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	  --extra book --extra test --upgrade pyproject.toml --output-file requirements.txt
+	grep -vE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==' requirements.txt > requirements-conda.txt
 
 clean:
 	rm -rf _build runs .snakemake

@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 
 from .records import PACKAGE, atomic_path
+from .results import Result, labels_of
 
 ROOT = PACKAGE.parent
 _UNFINISHED = shutil.ignore_patterns("failed-*", ".*")
+_VARIANT = shutil.ignore_patterns(".*", "analysis.npz", "explorer.npz")  # of a changed setting only the error is shown
 
 
 def check(pages):
@@ -58,29 +60,51 @@ def build(pages):
 def record(pages):
     """Make the pages of a run, and the results that they show, the recorded run in ``book/runs``.
 
-    Pages that were made from the recorded results leave these as they are.
+    Pages that were made from the recorded results leave these as they are, and results beside them (``record_beside``)
+    stay.
     """
     pages, runs = Path(pages), ROOT / "book" / "runs"
     check(pages)
     fresh = runs.with_name("runs.new")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(pages, fresh, ignore=shutil.ignore_patterns("failed-*", ".*", "stages"))
-    dataset, preset = pages.name.split("-")[:2]
-    if pages.name.endswith("-recorded"):
-        shutil.copytree(runs / "results", fresh / "results")
-    else:
-        for folder in (ROOT / "runs" / "results").glob(f"{dataset}-{preset}*"):
-            if folder.name == f"{dataset}-{preset}" or folder.name.startswith(f"{dataset}-{preset}+"):
-                shutil.copytree(folder, fresh / "results" / folder.name, ignore=_UNFINISHED)
+    name = "-".join(pages.name.split("-")[:2])  # dataset and preset
+    fresh_results = [] if pages.name.endswith("-recorded") else _results(ROOT / "runs", name)
+    kept = [folder for folder in _results(runs) if not fresh_results or folder not in _results(runs, name)]
+    for folder in kept + fresh_results:
+        shutil.copytree(folder, fresh / "results" / folder.name, ignore=_VARIANT if "+" in folder.name else _UNFINISHED)
     picture(ROOT / "book" / "_static" / "hands.jpg")
     shutil.rmtree(runs, ignore_errors=True)
     os.rename(fresh, runs)
 
 
+def _results(folder, name=None):
+    """Folders of results under ``folder``: all, or those of one dataset and preset, changed settings too."""
+    found = sorted(path.parent for path in (folder / "results").glob("*/frames.npz"))
+    found += sorted({card.parents[1] for card in (folder / "results").glob("*+*/*/run.json")} - set(found))
+    return [path for path in found if name is None or path.name.partition("+")[0] == name]
+
+
+def record_beside(name):
+    """Put the results ``name`` ("stb-quick") of runs on this machine beside the recorded run, for pages that show both.
+
+    Raises FileNotFoundError when there are none.
+    """
+    source, target = ROOT / "runs" / "results" / name, ROOT / "book" / "runs" / "results" / name
+    labels = next((path for path in (source / "frames.npz", labels_of(source)) if path.exists()), None)
+    if not source.is_dir() or labels is None:
+        raise FileNotFoundError(f"{source} holds no results: run `make book` with that dataset and preset first")
+    fresh = target.with_name(f".{name}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(source, fresh, ignore=_VARIANT if "+" in name else _UNFINISHED)
+    shutil.copy2(labels, fresh)
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(fresh, target)
+
+
 def stale(runs=ROOT / "book" / "runs"):
     """What in the recorded run is older than what made it: {page or result: why}. Empty when all of it is current."""
     from .notebook import stale_page
-    from .results import Result
 
     found = {path.name: stale_page(path) for path in sorted(Path(runs).glob("*.ipynb"))}
     for card in sorted(Path(runs).glob("results/*/*/run.json")):
@@ -109,11 +133,12 @@ def picture(path, count=12, size=256):
 def main(arguments=None):
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m handpose.book", description=__doc__.splitlines()[0])
-    parser.add_argument("pages", help="folder of executed notebooks")
+    parser.add_argument("pages", help="folder of executed notebooks; with --beside DATASET-PRESET")
     parser.add_argument("--record", action="store_true", help="make them the recorded run instead of building")
+    parser.add_argument("--beside", action="store_true", help="record the results of another dataset beside the recorded run")
     options = parser.parse_args(arguments)
     try:
-        (record if options.record else build)(options.pages)
+        (record_beside if options.beside else record if options.record else build)(options.pages)
     except FileNotFoundError as error:
         sys.exit(f"error: {error}")
     except subprocess.CalledProcessError as error:

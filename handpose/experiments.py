@@ -3,7 +3,12 @@
 The field names are the notebooks' parameters. Adding a row is one entry in ``ROWS``.
 """
 
+import re
 from dataclasses import dataclass, fields, replace
+
+
+#: What a run can be on; synthetic hands lie in RHD's layout.
+DATASETS = ("synthetic", "rhd", "stb")
 
 
 @dataclass(frozen=True)
@@ -11,8 +16,8 @@ class Preset:
     """Sizes and settings of a run; the defaults are the paper's (section 4.2).
 
     Lengths are in epochs over the training frames; the paper prints none. ``weights`` is where the backbone
-    starts: "imagenet", None for from scratch, a file, or "warmup": it first learns the joints' x and y from the
-    training pictures, for ``warmup_epochs``, once for all rows and seeds. That stands in for ImageNet's weights
+    starts: "imagenet", None for from scratch, the name of a file that ``handpose.pretrained`` took in, or
+    "warmup": it first learns the joints' x and y from the training pictures, for ``warmup_epochs``, once for all rows and seeds. That stands in for ImageNet's weights
     where minutes have to do. ``finetuning_rate`` is the learning rate of networks that a phase before has
     trained. ``decay`` lets the learning rate of each phase fall to zero along a cosine; the paper's is constant.
     ``view`` is what view correction does to the picture: "crop" or "homography". ``mapper_input`` is what a
@@ -54,6 +59,11 @@ PRESETS = {
         training=96, evaluation=32, frame_size=96, size=32, batch=32, learning_rate=1e-3,
         warmup_epochs=1, disentangle_epochs=2, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
         weights="warmup", precision="32-true", cost="two minutes on two cores; its figures mean nothing",
+    ),
+    "minutes": Preset(
+        training=2048, evaluation=512, frame_size=192, size=64, batch=32, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
+        warmup_epochs=6, disentangle_epochs=4, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
+        flip_probability=0.0, weights="warmup", cost="two minutes a row on two cores",
     ),
     "quick": Preset(
         training=8192, evaluation=1024, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
@@ -104,6 +114,9 @@ class Row:
         return ("disentangle",) + ("align",) * self.align + ("refine",) * refined + ("further",) * further
 
 
+#: The fields of ``Row`` that say what it is made of.
+PARTS = ("injection", "disentangle", "align", "kcs", "geo", "concat", "longer")
+
 #: Table 1, then Table 2 (whose last row is row B by another name).
 ROWS = {
     "baseline": Row(paper=15.71),
@@ -121,6 +134,28 @@ ROWS = {
 }
 TABLE_1 = tuple(ROWS)[:8]
 TABLE_2 = tuple(ROWS)[8:]
+
+@dataclass(frozen=True)
+class Published:
+    """A line of Table 3: MEPE (mm) on RHD and on STB, and AUC 20-50 there, as the paper quotes them; None: not given."""
+
+    rhd: float
+    stb: float | None
+    auc_rhd: float | None = None
+    auc_stb: float | None = None
+
+
+#: Table 3; "proposed" is row D3.
+TABLE_3 = {
+    "Zimmermann & Brox 2017": Published(30.42, 8.68),
+    "Moon et al. 2020": Published(20.89, 7.95),
+    "Yang & Yao 2019": Published(19.95, 8.66),
+    "Spurr et al. 2018": Published(19.73, 8.56),
+    "Gu et al. 2020": Published(17.11, 7.27),
+    "Iqbal et al. 2018": Published(15.77, None),
+    "Theodoridis et al. 2020": Published(15.61, 6.93, auc_stb=0.997),
+    "proposed": Published(13.88, 6.71, 0.930, 0.997),
+}
 
 #: Rows of ours: the same networks trained on for as long as the next rows train more, so that a part and the
 #: time it takes can be told apart.
@@ -170,12 +205,15 @@ def stage_settings(stage, row, preset, seed):
 
 
 def stage_owner(stage, row):
-    """Name of the first row that trains the very stage that ``row`` needs (itself, at the latest); "warmup" for the warm-up."""
+    """Name of the first row that trains the very stage that ``row`` needs, or else of the plainest; "warmup" for the warm-up."""
     if stage == "warmup":
         return "warmup"
     wanted = _parts(stage, find_row(row))
-    everything = ROWS | CONTROLS
-    return next(name for name, other in everything.items() if stage in other.stages and _parts(stage, other) == wanted)
+    for name, other in (ROWS | CONTROLS).items():
+        if stage in other.stages and _parts(stage, other) == wanted:
+            return name
+    plainest = Row(**dict(zip(_STAGE_SETTINGS[stage], wanted)))
+    return row_name(plainest if stage in plainest.stages else replace(plainest, longer=True))
 
 
 def _parts(stage, row):
@@ -185,7 +223,8 @@ def _parts(stage, row):
 def find_preset(preset):
     """A ``Preset`` by name (or itself). "quick+beta=1e-4+refine_epochs=2" is ``quick`` with two settings changed.
 
-    Raises ValueError that names the right presets and settings, and for a value of another type.
+    "+weights=none" is from scratch. Raises ValueError that names the right presets and settings, and for a value of
+    another type or one that can't be part of a folder's name.
     """
     if isinstance(preset, Preset):
         return preset
@@ -195,17 +234,35 @@ def find_preset(preset):
     for change in changes:
         key, _, text = change.partition("=")
         kind = type(_find(known, "setting", key))
+        if kind is str and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
+            hint = ": take the file in with `python -m handpose.pretrained FILE`, then give its name" if key == "weights" else ""
+            raise ValueError(f"{key}={text}: a plain name is wanted, no path{hint}")
         try:
             value = {"true": True, "false": False}[text.lower()] if kind is bool else text if kind is str else kind(text)
         except (KeyError, ValueError, TypeError):
             raise ValueError(f"{key}={text}: a value like {known[key]} is wanted") from None
-        settings = replace(settings, **{key: value})
+        settings = replace(settings, **{key: None if (key, value) == ("weights", "none") else value})
     return settings
 
 
 def find_row(row):
-    """A ``Row`` by name (or itself), controls too. Raises ValueError that names the right ones."""
-    return row if isinstance(row, Row) else _find(ROWS | CONTROLS, "row", row)
+    """A ``Row`` by name (or itself), controls too. A row without a name is its parts: "injection+kcs".
+
+    Raises ValueError that names the right ones.
+    """
+    if isinstance(row, Row):
+        return row
+    parts = str(row).split("+")
+    if len(set(parts)) == len(parts) and set(parts) <= set(PARTS):
+        return Row(**dict.fromkeys(parts, True))
+    return _find(ROWS | CONTROLS, "row", row)
+
+
+def row_name(row):
+    """The name of the first row with the parts of this ``Row``, or the parts themselves, joined by "+"."""
+    everything = ROWS | CONTROLS
+    same = [name for name, other in everything.items() if all(getattr(other, part) == getattr(row, part) for part in PARTS)]
+    return same[0] if same else "+".join(part for part in PARTS if getattr(row, part))
 
 
 def _find(table, kind, name):

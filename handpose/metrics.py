@@ -23,10 +23,9 @@ def root_of(pose, root="palm"):
     raise ValueError(f'root must be "palm" or "wrist", got {root!r}')
 
 
-def joint_errors(predicted, target, root="palm"):
-    """Euclidean distance per joint after centring both poses on the root: (N, 21, 3) twice -> (N, 21), mm.
-
-    Raises ValueError for shapes that differ or are not (N, 21, 3), for N = 0 and for values that are not finite.
+def check_poses(predicted, target):
+    """Both as float64. Raises ValueError for shapes that differ or are not (N, 21, 3), for N = 0 and for values that are
+    not finite.
     """
     predicted, target = np.asarray(predicted, np.float64), np.asarray(target, np.float64)
     if predicted.shape != target.shape or predicted.ndim != 3 or predicted.shape[1:] != (21, 3):
@@ -35,11 +34,21 @@ def joint_errors(predicted, target, root="palm"):
         raise ValueError("no poses to measure: N is 0")
     if not (np.isfinite(predicted).all() and np.isfinite(target).all()):
         raise ValueError("poses hold values that are not finite (NaN or infinity)")
+    return predicted, target
+
+
+def joint_errors(predicted, target, root="palm"):
+    """Euclidean distance per joint after centring both poses on the root: (N, 21, 3) twice -> (N, 21), mm.
+
+    Raises ValueError as ``check_poses`` does.
+    """
+    predicted, target = check_poses(predicted, target)
     centred = predicted - root_of(predicted, root)[:, None] - target + root_of(target, root)[:, None]
     return np.linalg.norm(centred, axis=-1)
 
 
-def _mask(visible, shape):
+def check_visible(visible, shape):
+    """``visible`` as bool of ``shape``; all True for None. Raises ValueError for another shape and where nothing is visible."""
     if visible is None:
         return np.ones(shape, bool)
     visible = np.asarray(visible, bool)
@@ -56,7 +65,7 @@ def mepe(predicted, target, visible=None, root="palm"):
     With ``visible`` (N, 21) the mean runs over the visible joints. Raises ValueError as ``joint_errors`` does.
     """
     errors = joint_errors(predicted, target, root)
-    return float(errors[_mask(visible, errors.shape)].mean())
+    return float(errors[check_visible(visible, errors.shape)].mean())
 
 
 def pck(predicted, target, thresholds, visible=None, root="palm"):
@@ -69,7 +78,7 @@ def pck(predicted, target, thresholds, visible=None, root="palm"):
     if thresholds.ndim > 1:
         raise ValueError(f"thresholds must be a number or a vector, got shape {thresholds.shape}")
     errors = joint_errors(predicted, target, root)
-    errors = np.sort(errors[_mask(visible, errors.shape)])
+    errors = np.sort(errors[check_visible(visible, errors.shape)])
     return np.searchsorted(errors, thresholds, side="right") / len(errors)
 
 
@@ -78,8 +87,9 @@ def auc(predicted, target, low=20, high=50, protocol="paper", visible=None, root
 
     "paper": trapezoid on a 1 mm grid over all joints and frames. "hand3d": the field's evaluation code,
     20 points from 0 to 50 mm of which those in [low, high] count (12 for 20-50, from 21.05 mm), each
-    joint's curve first, then their mean. Raises ValueError for another protocol, an empty range, and as
-    ``joint_errors`` does.
+    joint's curve first, then their mean. That is the grid and the averages of that code on our joints, both poses
+    centred; ``protocols.HAND3D`` is all of it: the palm in the wrist's place, the target alone centred. Raises
+    ValueError for another protocol, an empty range, and as ``joint_errors`` does.
     """
     if protocol == "paper":
         if not high > low:
@@ -91,7 +101,7 @@ def auc(predicted, target, low=20, high=50, protocol="paper", visible=None, root
         if len(grid) < 2:
             raise ValueError(f"fewer than two of the protocol's thresholds lie in {low} to {high} mm")
         errors = joint_errors(predicted, target, root)
-        mask = _mask(visible, errors.shape)
+        mask = check_visible(visible, errors.shape)
         per_joint = [
             (errors[mask[:, joint], joint][:, None] <= grid).mean(0) for joint in range(21) if mask[:, joint].any()
         ]

@@ -5,6 +5,7 @@ and execution by papermill. ``python -m handpose.notebook NOTEBOOK OUTPUT -p nam
 import argparse
 import difflib
 import html
+import importlib.util
 import inspect
 import json
 import os
@@ -12,12 +13,14 @@ import sys
 import warnings
 from pathlib import Path
 
-from .records import PACKAGE, atomic_path, digest, source_digest
+from . import colab
+from .records import PACKAGE, atomic_path, digest, source_digest, this_commit
 
 #: Set in the kernels of notebooks that become pages of the book.
 _PAGE = "HANDPOSE_PAGE"
 # tqdm's plain progress bar is just what is wanted where the widgets are not installed.
 warnings.filterwarnings("ignore", message="IProgress not found")
+_SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError"}
 _IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 
 
@@ -60,7 +63,7 @@ def show(figure, name, alt, caption=""):
     """
     from IPython.display import display
 
-    source = "cdn" if "COLAB_NOTEBOOK_ID" in os.environ else False
+    source = "cdn" if colab.on_colab() else False
     drawing = figure.to_html(full_html=False, include_mathjax=False, include_plotlyjs=source, div_id=name,
                              config={"displayModeBar": False, "responsive": True})  # fmt: skip
     said = f' data-caption="{html.escape(caption, quote=True)}"' if caption else ""
@@ -92,12 +95,15 @@ def show_card(card, unfolded=True):
     """Display a run card: which run, on what, how long it took. The values are escaped."""
     from IPython.display import display
 
+    from .pretrained import started_from
+
     commit = card["commit"][:12] + (" with local changes" if card["dirty"] else "") if card["commit"] else "not in git"
     lines = {
         "run": f"row {card['row']}, stage {card['stage']}, preset {card['preset']}, dataset {card['dataset']}, seed {card['seed']}",
         "data": f"{card['frames']['training']} training and {card['frames']['evaluation']} evaluation frames, "
         f"fingerprint {card['data_fingerprint']}",
         "code": f"commit {commit}, training code {card['training_code']}, identity {card['identity']}",
+        "backbone": f"starts from {started_from(card)}",
         "machine": f"{card['device']}, {card['threads']} thread(s), precision {card['precision']}, {card['platform']}",
         "cost": f"{card['seconds']:.0f} s of training, {card['peak_memory_mib']} MiB at most",
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
@@ -136,11 +142,19 @@ def _folded(summary, content, unfolded=False):
     return {"text/html": text, "text/plain": "<run card>"}
 
 
+def glue(name, value):
+    """Keep ``value`` under ``name`` in the page, for other pages to show; no-op where there is no book, as on Colab."""
+    if importlib.util.find_spec("myst_nb"):
+        from myst_nb import glue as keep
+
+        keep(name, value, display=False)
+
+
 def execute(notebook, output, parameters, kernel="python3"):
     """Execute ``notebook`` with papermill into ``output``, which appears only when every cell has run.
 
     What differs between two identical runs (times, paths, progress bars) is taken out, so that pages can
-    be compared. Raises ValueError for a parameter that the notebook does not have, and papermill's error
+    be compared. On Colab the page fetches the code at the commit that it was made with. Raises ValueError for a parameter that the notebook does not have, and papermill's error
     when a cell fails.
     """
     import nbformat
@@ -162,33 +176,51 @@ def execute(notebook, output, parameters, kernel="python3"):
             print(f"the notebook as far as it came: {failed}", file=sys.stderr)
             raise
         page = clean(nbformat.read(temporary, 4))
-        _name_the_row(page, parameters.get("row"))
+        _name_the_page(page, parameters)
         if Path(notebook).resolve() != output.resolve():
+            _name_the_commit(page, this_commit())
             page.metadata["handpose"] = made_of(notebook) | {"parameters": {name: str(value) for name, value in parameters.items()}}
         nbformat.write(page, temporary)
 
 
-def _name_the_row(page, row):
-    """The title of a row's page says which row it is."""
+def _name_the_page(page, parameters):
+    """The title of a row's page says which row it is, that of results beside the book's own on which layout."""
     from .experiments import find_row
 
+    row, titles = parameters.get("row"), {}
+    if row:
+        titles["# One row of the ablation"] = f"# Row {row}: {find_row(row).parts}"
+    if parameters.get("links") is False:
+        titles["# Results"] = f"# Results on {parameters['dataset'].upper()}'s layout"
     for cell in page.cells:
-        if row and cell.cell_type == "markdown" and cell.source.startswith("# One row of the ablation"):
-            cell.source = cell.source.replace("One row of the ablation", f"Row {row}: {find_row(row).parts}", 1)
+        for title, wanted in titles.items():
+            if cell.cell_type == "markdown" and cell.source.startswith(title):
+                cell.source = cell.source.replace(title, wanted, 1)
+
+
+def _name_the_commit(page, commit):
+    """What the page fetches on Colab is the code that made it."""
+    for cell in page.cells:
+        if commit and colab.is_cell(cell.source):
+            cell.source = colab.at_version(cell.source, commit)
 
 
 #: Source that turns results into what the pages show.
 _PAGE_CODE = (
     "skeleton.py", "geometry.py", "metrics.py", "analysis.py", "plausibility.py", "effects.py", "claims.py", "decisions.py",
-    "tables.py", "figures.py", "figures_pose.py",
+    "tables.py", "figures.py", "figures_pose.py", "given.py", "placement.py", "own_picture.py", "figures_own.py", "conventions.py",
+    "protocols.py", "examples.py", "figures_data.py", "inside.py", "figures_inside.py", "figures_losses.py", "explorer.py", "explorer.js",
 )  # fmt: skip
 
 
 def made_of(notebook):
-    """Digests of what a page is made of: its source notebook's cells and the code that computes its numbers."""
+    """Digests of what a page is made of: its source notebook's cells and the code that computes its numbers.
+
+    The cell for Colab does not count: it fetches the code, which computes the same wherever it lies.
+    """
     import nbformat
 
-    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, 4).cells]
+    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, 4).cells if not colab.is_cell(cell.source)]
     return {"notebook": Path(notebook).name, "source": digest(cells), "code": source_digest(*_PAGE_CODE)}
 
 
@@ -208,7 +240,7 @@ def stale_page(page, notebooks=PACKAGE.parent / "notebooks"):
 
 
 def clean(notebook):
-    """Take out of an executed notebook what says when and where it ran, and its standard error."""
+    """Take out of an executed notebook what says when and where it ran, and its standard error; pack its drawings."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
     for cell in notebook.cells:
@@ -216,7 +248,25 @@ def clean(notebook):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output["data"]["image/png"] = lighter_png(output["data"]["image/png"])
     return notebook
+
+
+def lighter_png(encoded):
+    """A drawing, PNG in base64, in 256 colours, which is a third of the bytes; unchanged where it is see-through."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+        if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:
+            return encoded
+        buffer = io.BytesIO()
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return min(base64.b64encode(buffer.getvalue()).decode(), encoded, key=len)
 
 
 def _typed(text):
@@ -228,6 +278,8 @@ def _typed(text):
 
 def main(arguments=None):
     """Command line: execute one notebook with parameters."""
+    import papermill
+
     parser = argparse.ArgumentParser(prog="python -m handpose.notebook", description=main.__doc__)
     parser.add_argument("notebook", type=Path)
     parser.add_argument("output", type=Path)
@@ -240,6 +292,10 @@ def main(arguments=None):
             execute(options.notebook, options.output, parameters)
         except ValueError as error:
             sys.exit(f"error: {error}")
+        except papermill.PapermillExecutionError as error:
+            if error.ename in _SAID_PLAINLY:  # what is wrong stands in the message: no traceback
+                sys.exit(f"error: {error.evalue}")
+            raise
 
 
 if __name__ == "__main__":

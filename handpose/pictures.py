@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from .data.frame import Frame
+from .data.stb import K_COLOUR, SEQUENCES
 from .data.synthetic import draw_frame, label, render
+from .data.synthetic.sequence import draw_moment, seen_by, stb_joints
+from .data.synthetic.write_stb import frames_of
 from .experiments import find_preset
 from .geometry import project
 from .metrics import root_of
@@ -28,17 +31,40 @@ class DrawnFrames:
         return Frame(image, xyz.astype(np.float32), uv.astype(np.float32), camera.astype(np.float32), hand, visible)
 
 
-def evaluation_frames(preset="quick", dataset="synthetic", data_root=None):
-    """Evaluation frames by index: read from ``data_root``, or, for the synthetic hands of ``preset``, drawn when asked for.
+class DrawnSTB:
+    """Synthetic evaluation frames in STB's layout by index, the SK camera's, each rendered when it is asked for.
 
-    Nothing has to be on disk for these: recorded results show their pictures too. None for photographs without
-    ``data_root``. Raises ValueError for unknown names, and what the readers raise.
+    count: evaluation frames of both sequences together; seed: as in ``write_synthetic``.
+    """
+
+    def __init__(self, count, seed=0):
+        self.count, self.seed = count, seed
+
+    def __getitem__(self, index):
+        for sequence in SEQUENCES["evaluation"]:
+            count = frames_of(sequence, 0, self.count)
+            if index < count:
+                break
+            index -= count
+        moment = seen_by("SK_color", draw_moment(self.seed, sequence, int(index), count))
+        xyz = stb_joints(moment).astype(np.float32)
+        return Frame(render(moment)[0], xyz, project(xyz, K_COLOUR).astype(np.float32), K_COLOUR.astype(np.float32), "left", np.ones(21, bool))
+
+
+def evaluation_frames(preset="quick", dataset="synthetic", data_root=None, card=None):
+    """Evaluation frames by index: read from ``data_root``, or, where they were rendered, drawn when asked for.
+
+    Nothing has to be on disk for these: recorded results show their pictures too. ``card``: a run card of results on
+    "stb" or "rhd", which says whether their frames were rendered. None for photographs without ``data_root``. Raises
+    ValueError for unknown names, and what the readers raise.
     """
     settings = find_preset(preset)
     if dataset not in READERS:
         raise ValueError(f"no dataset {dataset!r}; choose from {', '.join(READERS)}")
     if data_root:
         return READERS[dataset](Path(data_root), "evaluation")
+    if dataset == "stb" and card and card["rendered"]:
+        return DrawnSTB(card["frames"]["evaluation"])
     return DrawnFrames(settings.frame_size) if dataset == "synthetic" else None
 
 
@@ -60,4 +86,4 @@ def on_picture(pose, frame, root="palm"):
     return project(pose - root_of(pose, root) + root_of(frame.xyz, root), frame.K)
 
 
-__all__ = ["DrawnFrames", "evaluation_frame", "evaluation_frames", "on_picture"]
+__all__ = ["DrawnFrames", "DrawnSTB", "evaluation_frame", "evaluation_frames", "on_picture"]

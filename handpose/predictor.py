@@ -22,41 +22,94 @@ class Predictor:
     def __call__(self, image, K=None, box=None, hand="right", root=None, scale=None):
         """Predict the pose of one hand.
 
-        image uint8 (H, W, 3), RGB; K (3, 3), px, default: a camera as wide as the picture, f = W; box
-        (x0, y0, x1, y1) px, tight around the hand, default: the whole picture; hand "left" or "right";
-        root (3,) mm, default: the origin, so that the pose is relative to its root; scale: length of the
-        middle finger's proximal phalanx in mm, default: the training hands' mean.
+        image uint8 (H, W, 3), RGB; K (3, 3), px, default: ``default_camera``; box (x0, y0, x1, y1) px, tight
+        around the hand's joints, default: the whole picture; hand "left" or "right"; root (3,) mm, default: the
+        origin, so that the pose is relative to its root; scale: length of the middle finger's proximal phalanx
+        in mm, default: the training hands' mean.
 
-        Returns float64 (21, 3), mm, camera frame, canonical joint order. Raises ValueError for another
-        shape or type of image, a box without area or outside the picture, or another hand.
+        Returns float64 (21, 3), mm, camera frame, canonical joint order. Raises ValueError for another shape or
+        type of image, a box without area or outside the picture, another hand, a root behind the camera, a scale
+        that is not positive, and numbers that are not finite.
         """
-        image = np.asarray(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
-        if hand not in ("left", "right"):
-            raise ValueError(f'hand must be "left" or "right", got {hand!r}')
-        height, width = image.shape[:2]
-        x0, y0, x1, y1 = np.asarray(box if box is not None else (0, 0, width, height), float)
-        if not (x1 > x0 and y1 > y0):
-            raise ValueError(f"box must be x0 y0 x1 y1 with x0 < x1 and y0 < y1, got {tuple(box)}")
-        centre, side = np.array([x0 + x1, y0 + y1]) / 2, BOX_MARGIN * max(x1 - x0, y1 - y0)
-        K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]]) if K is None else np.asarray(K)
-
-        R = view_rotation(centre, K)
-        side, resolution = side * ROTATION_MARGIN, int(np.ceil(self.size * ROTATION_MARGIN))
-        if self.card["settings"]["view"] == "crop":
-            crop = cut(image, centre, side, resolution)
-        else:
-            crop = rectify(image, centre, side, resolution, K, R)
-        if hand == "left":
-            crop = crop[:, ::-1]
+        image, K, box, hand, root, scale = checked(image, K, box, hand, root, scale)
+        crop, R = hand_crop(image, K, box, hand, self.size, self.card["settings"]["view"])
         crop = torch.from_numpy(np.array(crop[None])).to(self.device)
         pose = self.networks(warp(crop, torch.zeros(1, 21, 3, device=self.device), self.size).images)
         return restore_pose(
             pose.cpu().numpy(), R[None], np.array([hand == "left"]),
-            np.zeros((1, 3)) if root is None else np.asarray(root, float)[None],
+            np.zeros((1, 3)) if root is None else root[None],
             np.array([self.card["scale_mm"] if scale is None else scale], float),
         )[0]  # fmt: skip
+
+
+def default_camera(width, height):
+    """K (3, 3) of a picture whose camera is not known: as wide as the picture, f = W px, looking at its middle."""
+    return np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
+
+
+def checked(image, K=None, box=None, hand="right", root=None, scale=None):
+    """What a user gives for one hand, as arrays, with the defaults for K and box; one line of ValueError for what can't be.
+
+    Returns image, K (3, 3), box (4,), hand, root (3,) or None, scale or None.
+    """
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    height, width = image.shape[:2]
+    if not isinstance(hand, str) or hand not in ("left", "right"):
+        raise ValueError(f'hand must be "left" or "right", got {hand!r}')
+    box = _numbers("box", "x0 y0 x1 y1, in pixels", (4,), (0, 0, width, height) if box is None else box)
+    x0, y0, x1, y1 = box
+    if not (x1 > x0 and y1 > y0):
+        raise ValueError(f"box must be x0 y0 x1 y1 with x0 < x1 and y0 < y1, got {_listed(box)}")
+    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+        raise ValueError(f"box {_listed(box)} lies outside the picture, which is {width} x {height} px")
+    if K is None:
+        K = default_camera(width, height)
+    K = _numbers("K", "3 x 3 numbers", (3, 3), K)
+    if not (K[0, 0] > 0 and K[1, 1] > 0):
+        raise ValueError(f"K must have positive focal lengths, in pixels, got {_listed(K[[0, 1], [0, 1]])}")
+    if not np.array_equal(K[2], (0, 0, 1)):
+        raise ValueError(f"K must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], got {_listed(K[2])} in its last line")
+    if root is not None:
+        root = _numbers("root", "x y z, in millimetres", (3,), root)
+        if root[2] <= 0 and root.any():  # the origin says that the root is not known
+            raise ValueError(f"root must lie in front of the camera, z > 0, got {_listed(root)}")
+    if scale is not None:
+        scale = float(_numbers("scale", "one number, in millimetres", (), scale))
+        if not scale > 0:
+            raise ValueError(f"scale must be a positive length in millimetres, got {scale:g}")
+    return image, K, box, hand, root, scale
+
+
+def _numbers(name, what, shape, value):
+    try:
+        array = np.asarray(value, float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be {what}, got {value!r}") from None
+    if array.shape != shape:
+        raise ValueError(f"{name} must be {what}, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be {what}, all of them finite, got {_listed(array.ravel())}")
+    return array
+
+
+def _listed(numbers):
+    return " ".join(f"{number:g}" for number in numbers)
+
+
+def hand_crop(image, K, box, hand, size, view):
+    """What networks of ``size`` px see of one hand, before they resize it, and the R (3, 3) of its view correction.
+
+    image uint8 (H, W, 3), K (3, 3), box (4,) px, ``hand`` as in ``Predictor``; ``view`` as in ``write_shards``. Returns
+    uint8 (r, r, 3), a left hand mirrored, and R. Raises ValueError as ``cut`` does.
+    """
+    x0, y0, x1, y1 = box
+    centre, side = np.array([x0 + x1, y0 + y1]) / 2, BOX_MARGIN * max(x1 - x0, y1 - y0)
+    R = view_rotation(centre, K)
+    side, resolution = side * ROTATION_MARGIN, int(np.ceil(size * ROTATION_MARGIN))
+    crop = cut(image, centre, side, resolution) if view == "crop" else rectify(image, centre, side, resolution, K, R)
+    return (crop[:, ::-1] if hand == "left" else crop), R
 
 
 def load(run, device="cpu"):

@@ -58,7 +58,7 @@ def read_json(path):
     """Read a JSON file. Raises ValueError with the path when it is not JSON."""
     try:
         return json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no text, no JSON, or nested without end
         raise ValueError(f"{path} is not valid JSON: {error}") from None
 
 
@@ -71,10 +71,11 @@ def digest(value):
 def source_digest(*modules):
     """Digest of the package's source files named, "data/shards.py" say; of all of them when none is named.
 
-    Comments, docstrings and blank lines don't count: they change no result.
+    Comments, docstrings and blank lines of Python don't count: they change no result.
     """
     paths = [PACKAGE / module for module in modules] or sorted(PACKAGE.rglob("*.py"))
-    return digest("".join(path.relative_to(PACKAGE).as_posix() + bare_source(path.read_text()) for path in paths).encode())
+    texts = [path.read_text() if path.suffix != ".py" else bare_source(path.read_text()) for path in paths]
+    return digest("".join(path.relative_to(PACKAGE).as_posix() + text for path, text in zip(paths, texts)).encode())
 
 
 def bare_source(text):
@@ -97,6 +98,14 @@ def available_cores():
 def _git(*arguments):
     result = subprocess.run(["git", *arguments], cwd=PACKAGE, capture_output=True, text=True)
     return result.stdout.strip() if result.returncode == 0 else None
+
+
+def this_commit():
+    """The commit of this checkout, 40 hex digits; None outside of git and without git."""
+    try:
+        return _git("rev-parse", "HEAD")
+    except FileNotFoundError:
+        return None
 
 
 def peak_memory():
@@ -128,14 +137,10 @@ def environment():
     import torch
     import torchvision
 
-    try:
-        commit = _git("rev-parse", "HEAD")
-        status = _git("status", "--porcelain")
-    except FileNotFoundError:  # no git on this machine
-        commit = status = None
+    commit = this_commit()
     return {
         "commit": commit,
-        "dirty": None if commit is None else bool(status),
+        "dirty": None if commit is None else bool(_git("status", "--porcelain")),
         "source": source_digest(),
         "versions": {
             "python": platform.python_version(),

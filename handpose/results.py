@@ -1,8 +1,9 @@
 """Results on disk, small enough to keep: what every table, curve and claim of the book is computed from.
 
 ``results/<dataset>-<preset>/frames.npz`` holds the evaluation labels, once; beside it one folder a row and seed
-with ``predictions.npz``, ``history.json``, ``analysis.npz`` for the rows in ``ANALYSED``, and, written last,
-``run.json``. Poses are kept relative to the root, in tenths of a millimetre. A preset with changed settings shares the
+with ``predictions.npz``, ``history.json``, ``analysis.npz`` for the rows in ``ANALYSED``, ``explorer.npz`` for row D3, and,
+written last, ``run.json``. Poses are kept relative to their root, in tenths of a millimetre; where the network put that root
+itself stands beside them. A preset with changed settings shares the
 labels of its own where it is measured on the same frames.
 """
 
@@ -13,20 +14,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import analysis, metrics
+from . import analysis, explorer, metrics
+from . import given as knowledge
 from .experiments import find_preset, find_row, row_stages, stage_owner, stage_settings
 from .records import PACKAGE, atomic_path, digest, only_one, read_json, write_json
 from .runs import mean_pose, measure, prepare_data, run_stage, training_code
 
 #: The results that come with the repository.
 RECORDED = PACKAGE.parent / "book" / "runs" / "results"
-#: Rows of which more than the predictions is kept, and what (the beginnings of names in ``analysis.analyse``).
+#: Rows of which more than the predictions is kept, and what (the beginnings of names in ``analysis.analyse``; "given" is
+#: what ``given.pack`` makes).
 ANALYSED = {
     "baseline": ("pair",),
     "A": ("latent", "read", "pair"),
     "B": ("latent", "read", "pair"),
     "D0": ("read", "pair"),
-    "D3": ("latent", "read", "pair"),
+    "D3": ("latent", "read", "pair", "given"),
 }
 _FACTORS = (
     "subject", "action", "hand", "scale", "view_x", "view_y", "view_z", "roll", "light_x", "light_y", "light_z", "kelvin",
@@ -55,11 +58,24 @@ class Result:
         return _unpack(self.folder / "predictions.npz")["predicted"]
 
     @cached_property
+    def uncentred(self):
+        """The same as the network put them, relative to the true root, float32 (N, 21, 3), mm; None where it was not kept."""
+        root = _unpack(self.folder / "predictions.npz").get("root")
+        return None if root is None else self.predicted + root
+
+    @cached_property
     def analysis(self):
         """What ``ANALYSED`` keeps of ``analysis.analyse`` for this row: {name: array}, latents rounded to a 127th of the
-        largest, poses to a tenth of a millimetre. Raises FileNotFoundError for rows without.
+        largest, poses to a tenth of a millimetre. Raises FileNotFoundError for rows without. What is named "given_" is for
+        ``given.unpack``.
         """
         return _unpack(self.folder / "analysis.npz")
+
+    @cached_property
+    def explorer(self):
+        """The decoder of row D3 as ``explorer.pack`` keeps it: {name: array}. Raises FileNotFoundError where it was not kept."""
+        with np.load(self.folder / "explorer.npz") as arrays:
+            return dict(arrays)
 
     @property
     def stale(self):
@@ -89,7 +105,7 @@ class Results:
     def __init__(self, folder):
         self.folder = Path(folder)
         frames = self.folder / "frames.npz"
-        frames = frames if frames.exists() else _labels(self.folder)
+        frames = frames if frames.exists() else labels_of(self.folder)
         if not frames.exists():
             raise FileNotFoundError(f"{self.folder} holds no results: run `make book`, or execute notebooks/row.ipynb, first")
         arrays = _unpack(frames)
@@ -116,6 +132,12 @@ class Results:
         """Error of each frame and joint: (N, 21), mm. ``row`` "mean pose" is what predicting the mean training pose gets."""
         predicted = self.mean_pose if row == "mean pose" else self[row, seed].predicted
         return metrics.joint_errors(predicted, self.target, self.root_joint)
+
+
+def dataset_name(card):
+    """What a result was measured on, in words: hands rendered in a dataset's layout never go under its name."""
+    dataset = card["dataset"]
+    return f"synthetic in {dataset.upper()}'s layout" if dataset != "synthetic" and card.get("rendered") else dataset
 
 
 def results_folder(preset, dataset="synthetic", output_dir="runs", recorded=False):
@@ -151,20 +173,28 @@ def _save(folder, name, row, seed, runs, options):
         return
     data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)
     changed = find_preset(options.get("preset", "quick"))
-    base = find_preset(_labels(folder).parent.name.partition("-")[2])
+    base = find_preset(labels_of(folder).parent.name.partition("-")[2])
     same_frames = all(getattr(changed, name) == getattr(base, name) for name in ("training", "evaluation", "frame_size"))
-    frames = _labels(folder) if same_frames else folder / "frames.npz"
+    frames = labels_of(folder) if same_frames else folder / "frames.npz"
     with only_one(frames):
         _save_frames(frames, data)
     card.unlink(missing_ok=True)
     with atomic_path(place / "predictions.npz") as temporary:
-        np.savez_compressed(temporary, **_pack(predicted=_centred(last.predictions, data.root_joint)))
+        poses = last.predictions - data.evaluation.root[:, None]
+        centred = _centred(poses, data.root_joint)
+        np.savez_compressed(temporary, **_pack(predicted=centred, root=(poses - centred)[:, :1]))
     write_json(place / "history.json", [{"stage": run.card["stage"]} | epoch for run in runs for epoch in run.history])
     if name in ANALYSED:
         arrays = analysis.analyse(last.networks(), data, find_preset(last.card["preset"]).size)
         arrays = {key: array for key, array in arrays.items() if key.startswith(ANALYSED[name])}
+        if "given" in ANALYSED[name]:
+            arrays |= knowledge.pack(knowledge.given(last, data))
         with atomic_path(place / "analysis.npz") as temporary:
             np.savez_compressed(temporary, **_pack(**arrays))
+    if name == "D3" and len(arrays["read_rgb"]) > explorer.DIRECTIONS:
+        kept = explorer.pack(last.networks().rgb_decoder, arrays["read_rgb"], last.card["scale_mm"])
+        with atomic_path(place / "explorer.npz") as temporary:
+            np.savez_compressed(temporary, **kept)
     write_json(card, result_card(name, row, [run.card for run in runs]))
 
 
@@ -193,7 +223,7 @@ def stage_folder(card):
     return f"{card['trained_as']}-{card['stage']}-{card['preset'].partition('+')[0]}-seed{card['seed']}-{card['identity']}"
 
 
-def _labels(folder):
+def labels_of(folder):
     """Where the labels of a preset lie whose name says what is changed in another."""
     return folder.with_name(folder.name.partition("+")[0]) / "frames.npz"
 
@@ -202,9 +232,9 @@ def _save_frames(path, data):
     split, root = data.evaluation, data.root_joint
     fingerprint = digest([split.target.tobytes().hex(), split.frame.tolist(), root])
     if path.exists():
-        with np.load(path) as arrays:
-            if str(arrays["fingerprint"]) != fingerprint:
-                raise ValueError(f"{path.parent} holds results on other frames: move it away and try again")
+        kept = _unpack(path)
+        if str(kept["fingerprint"]) != fingerprint and not _same_frames(kept, split, root):
+            raise ValueError(f"{path.parent} holds results on other frames: move it away and try again")
         return
     factors, table = {}, data.root / "evaluation" / "factors.csv"
     if table.exists():
@@ -217,6 +247,17 @@ def _save_frames(path, data):
             visible=split.visible, left=split.left, frame=split.frame, sample=np.array(split.crops[:8]),
             root_joint=root, fingerprint=fingerprint,
         )  # fmt: skip
+
+
+def _same_frames(kept, split, root):
+    """Whether frames rendered anew are those that were kept: another processor may round the last digit otherwise.
+
+    Labels agree to the tenth of a millimetre that is kept, the first crops to a grey level.
+    """
+    if not np.array_equal(kept["frame"], split.frame):
+        return False
+    crops = np.abs(kept["sample"].astype(float) - split.crops[:8]).mean()
+    return np.abs(kept["target"] - _centred(split.target, root)).max() < 0.1 and crops < 1
 
 
 def _centred(pose, root):
@@ -254,4 +295,4 @@ def _unpack(path):
     return arrays
 
 
-__all__ = ["ANALYSED", "RECORDED", "Result", "Results", "measure", "obtain", "result_card", "results_folder"]
+__all__ = ["ANALYSED", "RECORDED", "Result", "Results", "dataset_name", "measure", "obtain", "result_card", "results_folder"]

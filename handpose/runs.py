@@ -6,17 +6,17 @@ name ends in the hash of all that made it, so a stage that several rows need is 
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from . import metrics
+from . import metrics, pretrained
 from .data import RHD, STB, write_shards, write_synthetic
 from .data.synthetic.write import VERSION as GENERATOR
-from .experiments import Row, find_preset, find_row, row_stages, stage_owner, stage_settings
+from .experiments import DATASETS, Row, find_preset, find_row, row_stages, stage_owner, stage_settings
 from .geometry import restore_pose
 from .records import (
     TRAINING_CODE,
@@ -33,10 +33,12 @@ from .records import (
 from .stages import STAGES, make_networks
 from .train import make_fabric, predict, train
 
-#: Who reads which dataset; synthetic hands lie in RHD's layout.
-READERS = {"synthetic": RHD, "rhd": RHD, "stb": STB}
-DATASETS = tuple(READERS)
-_FRAME_CODE = ("skeleton.py", "geometry.py", "data/frame.py", "data/rhd.py", "data/stb.py", "data/shards.py")
+#: Who reads which dataset.
+READERS = dict(zip(DATASETS, (RHD, RHD, STB), strict=True))
+_FRAME_CODE = (
+    "skeleton.py", "geometry.py", "data/untrusted.py", "data/matlab.py", "data/frame.py", "data/rhd.py", "data/stb.py", "data/crops.py",
+    "data/shards.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     """Train ``stage`` of ``row`` and measure it; the stages below it first. Returns its ``Run``.
 
     A finished stage is only opened; an interrupted one goes on from its last epoch. ``threads`` is the
-    number of processor threads for this process. Raises ValueError for unknown names.
+    number of processor threads for this process. Raises ValueError for unknown names, and where the preset's weights
+    can't be had.
     """
     settings = stage_settings(stage, row, preset, seed)
     torch.set_num_threads(threads)
@@ -140,14 +143,15 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     place = stages.index(stage)
     arguments = (row, preset, dataset, data_root, seed, output_dir, threads, device, progress)
     parent = run_stage(stages[place - 1], *arguments) if place else None
-    identity = digest([settings, parent and parent.card["identity"], data.fingerprint, training_code()])
+    file = pretrained.content_digest(settings.get("weights"), output_dir)
+    identity = digest([settings, parent and parent.card["identity"], data.fingerprint, training_code(), *([file] if file else [])])
     owner, seed = stage_owner(stage, row), settings["seed"]
     # Without what was changed in the preset's name: the identity knows it, and stages that don't depend on it are shared.
     folder = Path(output_dir) / "stages" / f"{owner}-{stage}-{preset.partition('+')[0]}-seed{seed}-{identity}"
     with only_one(folder):
         if not (folder / "run.json").exists():
             run = (preset, dataset, seed, threads, device, progress)
-            _train_stage(folder, stage, owner, settings, parent, data, identity, run)
+            _train_stage(folder, stage, owner, settings, parent, data, identity, run, output_dir)
     return open_run(folder)
 
 
@@ -176,9 +180,14 @@ def open_run(folder):
     return Run(folder, card)
 
 
-def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
+def _train_stage(folder, stage, owner, settings, parent, data, identity, run, output_dir):
     preset_name, dataset, seed, threads, device, progress = run
     preset, row = find_preset(preset_name), _owner_row(owner)
+    if parent is None:
+        weights, started = pretrained.find(preset.weights, output_dir)
+        preset = replace(preset, weights=weights)
+    else:
+        started = pretrained.started_from(parent.card)
     began, where = time.time(), environment()
     networks = make_networks(stage, row, preset, seed, parent and parent.state())
     fabric = make_fabric(preset.precision, device)
@@ -214,6 +223,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run):
         "scale_mm": round(float(data.training.scale.mean()), 2),
         "parameters": sum(weight.numel() for weight in networks.parameters()),
         "settings": settings,
+        "weights": started,
         **where,
     }
     if fabric.device.type == "cuda":

@@ -6,12 +6,13 @@ import re
 import numpy as np
 import pandas as pd
 
-from .experiments import find_row
+from .experiments import TABLE_3, find_row
+from .results import dataset_name
 from .runs import measure
 from .skeleton import FINGERS, JOINTS, finger_of
 
 MEAN_POSE, NOT_RUN = "mean pose", "not run"
-PAPER = "paper, RHD"
+PAPER, PAPER_STB = "paper, RHD", "paper, STB"
 _BOX = '<div class="results-table" style="overflow-x: auto" tabindex="0"><table class="dataframe">{}</table></div>'
 
 
@@ -41,6 +42,35 @@ def ablation_table(results, rows, seeds=None):
     return table
 
 
+def comparison_table(results, seeds=None):
+    """Table 3: MEPE and AUC of other methods on RHD and STB as the paper quotes them, and our row D3 on this run's data.
+
+    DataFrame of texts, indexed by method; our column is named as in ``ablation_table``. Methods that we have not trained
+    are "not run" there: figures measured on other data don't stand in for it.
+    """
+    found = {"D3": seeds_of(results, "D3", seeds)}
+    ours, lines = _name(results, found), []
+    for method, line in TABLE_3.items():
+        measured = []
+        if method == "proposed":
+            predicted = [results[row, seed].predicted for row, numbers in found.items() for seed in numbers]
+            measured = [measure(pose, results.target, results.visible, results.root_joint) for pose in predicted]
+        quoted = {
+            (PAPER, "MEPE (mm)"): line.rhd, (PAPER, "AUC 20-50"): line.auc_rhd,
+            (PAPER_STB, "MEPE (mm)"): line.stb, (PAPER_STB, "AUC 20-50"): line.auc_stb,
+        }  # fmt: skip
+        digits = {"MEPE (mm)": 2, "AUC 20-50": 3}
+        lines.append(
+            {"method": method}
+            | {key: "" if value is None else f"{value:.{digits[key[1]]}f}" for key, value in quoted.items()}
+            | {(ours, name): mean_and_spread([one[key] for one in measured], digits[name])
+               for key, name in (("mepe", "MEPE (mm)"), ("auc", "AUC 20-50"))}
+        )  # fmt: skip
+    table = pd.DataFrame(lines).set_index("method")
+    table.columns = pd.MultiIndex.from_tuples(table.columns)
+    return table
+
+
 def seeds_of(results, row, seeds=None):
     """Seeds that ``row`` has been run with, of ``seeds`` where given."""
     run = results.seeds(row)
@@ -63,7 +93,7 @@ def _name(results, found):
         return "ours"
     counts = sorted({len(numbers) for numbers in found.values() if numbers})
     most = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-    return f"{runs[0]['dataset']}, {runs[0]['preset']}, {most} {'seed' if most == '1' else 'seeds'}"
+    return f"{dataset_name(runs[0])}, {runs[0]['preset']}, {most} {'seed' if most == '1' else 'seeds'}"
 
 
 def _line(ours, name, parts, measured, change, paper, paper_change):
@@ -107,8 +137,8 @@ def per_finger_table(results, rows, seeds=None):
 def as_html(table, link="row-{}.html", caption=""):
     """A table as HTML that scrolls in its own box. All text is escaped.
 
-    ``link``: address of a row's page, with "{}" for the row's name, relative to the page: the row's name and each of our
-    own figures in its line lead there; "" for no links. The paper's columns, the mean pose and what has not been run
+    ``link``: address of a row's page, with "{}" for the row's name ("D3" for "proposed"), relative to the page: the row's
+    name and each of our own figures in its line lead there; "" for no links. The paper's columns, the mean pose and what has not been run
     lead nowhere.
     """
     names = [name if isinstance(name, tuple) else (name,) for name in table.index]
@@ -117,9 +147,9 @@ def as_html(table, link="row-{}.html", caption=""):
     body = ""
     for name, values in zip(names, table.to_numpy()):
         has_run = name[0] != MEAN_POSE and NOT_RUN not in values
-        address = link.format(name[0]) if link and has_run else ""
+        address = link.format("D3" if name[0] == "proposed" else name[0]) if link and has_run else ""
         cells = _cell(name[0], address, "th") + "".join(f"<td>{html.escape(part)}</td>" for part in name[1:])
-        cells += "".join(_cell(value, "" if column[0] == PAPER else address) for column, value in zip(columns, values))
+        cells += "".join(_cell(value, "" if column[0] in (PAPER, PAPER_STB) else address) for column, value in zip(columns, values))
         body += f"<tr>{cells}</tr>"
     caption = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return _BOX.format(f"{caption}<thead>{head}</thead><tbody>{body}</tbody>")

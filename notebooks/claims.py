@@ -20,6 +20,30 @@
 # named below; the paper's come from RHD**: they can't be compared as millimetres. What can be compared is whether a
 # part helps, and by how much relative to the error.
 
+# %% tags=["remove-cell"]
+# On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
+# Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
+# folder icon at the left, then the icon with the Drive.
+import os
+import subprocess
+import sys
+
+if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
+    _address, _version = "", "main"
+    if not _address:
+        raise RuntimeError("this copy does not know its repository: write its https address between the first quotes above")
+    _code = os.path.abspath("handpose-book")
+    subprocess.run(["git", "init", "--quiet", _code], check=True)
+    for _wanted in dict.fromkeys((_version, "main")):
+        if subprocess.run(["git", "-C", _code, "fetch", "--quiet", "--depth=1", _address, _wanted]).returncode == 0:
+            break
+        print(f"{_wanted} can't be had from {_address}")
+    subprocess.run(["git", "-C", _code, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    sys.path.insert(0, _code)
+    from handpose.colab import set_up
+
+    set_up()
+
 # %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb
@@ -32,17 +56,21 @@ from handpose.notebook import check_parameters
 
 check_parameters(globals(), "preset", "dataset", "data_root", "output_dir", "recorded")
 
+# %% tags=["remove-input", "nbval-ignore-output"]
+from handpose.budget import fit
+
+preset, threads, recorded = fit(globals())
+
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 from IPython.display import HTML, display
-from myst_nb import glue
 
 from handpose import analysis, plausibility
 from handpose.claims import (
     KINDS, error_plot, gradient_norms, gradient_plot, measure_claims, measures_table, probe_plot,
 )  # fmt: skip
 from handpose.experiments import CONTROLS, ROWS
-from handpose.notebook import project_path, show_run
+from handpose.notebook import glue, project_path, show_run
 from handpose.results import ANALYSED, Results, results_folder
 from handpose.tables import amount, as_html, claims_frame, claims_html
 
@@ -218,5 +246,5 @@ if any(card["dirty"] for card in cards):
 
 # %% tags=["remove-cell"]
 for one in measured:
-    glue(f"verdict_{one.claim.name}", one.verdict, display=False)
-    glue(f"effect_{one.claim.name}", amount(one.deciding, one.claim.unit), display=False)
+    glue(f"verdict_{one.claim.name}", one.verdict)
+    glue(f"effect_{one.claim.name}", amount(one.deciding, one.claim.unit))

@@ -21,6 +21,30 @@
 # and backgrounds with the statistics of natural pictures. They are **synthetic hands, not RHD**; they only share its
 # files, so that one loader reads both.
 
+# %% tags=["remove-cell"]
+# On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
+# Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
+# folder icon at the left, then the icon with the Drive.
+import os
+import subprocess
+import sys
+
+if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
+    _address, _version = "", "main"
+    if not _address:
+        raise RuntimeError("this copy does not know its repository: write its https address between the first quotes above")
+    _code = os.path.abspath("handpose-book")
+    subprocess.run(["git", "init", "--quiet", _code], check=True)
+    for _wanted in dict.fromkeys((_version, "main")):
+        if subprocess.run(["git", "-C", _code, "fetch", "--quiet", "--depth=1", _address, _wanted]).returncode == 0:
+            break
+        print(f"{_wanted} can't be had from {_address}")
+    subprocess.run(["git", "-C", _code, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    sys.path.insert(0, _code)
+    from handpose.colab import set_up
+
+    set_up()
+
 # %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb

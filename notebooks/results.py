@@ -18,7 +18,31 @@
 #
 # All rows of the paper's Tables 1 and 2, and what predicting the mean training pose gets. **Our figures are measured on
 # the dataset and preset named below, the paper's on RHD**: they can't be compared as numbers, only what a step gains.
-# Every row's name leads to its own page.
+# Where a row has a page in this book, its name leads there.
+
+# %% tags=["remove-cell"]
+# On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
+# Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
+# folder icon at the left, then the icon with the Drive.
+import os
+import subprocess
+import sys
+
+if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
+    _address, _version = "", "main"
+    if not _address:
+        raise RuntimeError("this copy does not know its repository: write its https address between the first quotes above")
+    _code = os.path.abspath("handpose-book")
+    subprocess.run(["git", "init", "--quiet", _code], check=True)
+    for _wanted in dict.fromkeys((_version, "main")):
+        if subprocess.run(["git", "-C", _code, "fetch", "--quiet", "--depth=1", _address, _wanted]).returncode == 0:
+            break
+        print(f"{_wanted} can't be had from {_address}")
+    subprocess.run(["git", "-C", _code, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    sys.path.insert(0, _code)
+    from handpose.colab import set_up
+
+    set_up()
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
@@ -30,25 +54,32 @@ output_dir: str = "runs"  # relative to the checkout
 threads: int = 1  # processor threads of this notebook
 device: str = "auto"  # auto, cpu or cuda
 recorded: bool = False  # only show the results that come with the repository
+links: bool = True  # figures lead to the pages of their rows
 
 # %% tags=["hide-input"]
 from handpose.notebook import check_parameters
 
-check_parameters(globals(), "preset", "dataset", "data_root", "seed", "seeds", "output_dir", "threads", "device", "recorded")
+check_parameters(
+    globals(), "preset", "dataset", "data_root", "seed", "seeds", "output_dir", "threads", "device", "recorded", "links"
+)
+
+# %% tags=["remove-input", "nbval-ignore-output"]
+from handpose.budget import fit
+
+preset, threads, recorded = fit(globals())
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML
-from myst_nb import glue
 
 from handpose import figures, figures_pose, pictures
 from handpose.experiments import CONTROLS, ROWS, TABLE_1, TABLE_2, find_row
-from handpose.notebook import project_path, show, show_pictures, show_run
-from handpose.results import Results, results_folder
+from handpose.notebook import glue, project_path, show, show_pictures, show_run
+from handpose.results import Results, dataset_name, results_folder
 from handpose.runs import measure
 from handpose.tables import (
-    MEAN_POSE, ablation_table, as_html, mean_and_spread, per_finger_table, per_joint_table, seeds_of,
+    MEAN_POSE, ablation_table, as_html, comparison_table, mean_and_spread, per_finger_table, per_joint_table, seeds_of,
 )  # fmt: skip
 
 results = Results(results_folder(preset, dataset, project_path(output_dir), recorded))
@@ -75,6 +106,7 @@ for row, runs in shown.items():
         if result.stale:
             print(f"stale: row {row}, seed {result.card['seed']}: {result.stale}")
 everyone = [result for runs in shown.values() for result in runs]
+data_name, link = dataset_name(everyone[0].card), "row-{}.html" if links else ""
 
 # %% [markdown]
 # ## Table 1: what each part adds
@@ -83,7 +115,7 @@ everyone = [result for runs in shown.values() for result in runs]
 # D0 on B, D1, D2 and D3 on D0. If a change is more than chance, the [claims, measured](claims.ipynb) say.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-HTML(as_html(ablation_table(results, TABLE_1, chosen), caption=f"Ablation on {dataset}, preset {preset}; the paper's on RHD"))
+HTML(as_html(ablation_table(results, TABLE_1, chosen), link, f"Ablation on {data_name}, preset {preset}; the paper's on RHD"))
 
 # %% [markdown]
 # ## Table 2: which latents the decoder reads
@@ -91,7 +123,17 @@ HTML(as_html(ablation_table(results, TABLE_1, chosen), caption=f"Ablation on {da
 # "concat": pose and context latents together; "pose": the pose part alone. The last row is row B by its other name.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-HTML(as_html(ablation_table(results, TABLE_2, chosen), caption=f"Decoders on {dataset}, preset {preset}; the paper's on RHD"))
+HTML(as_html(ablation_table(results, TABLE_2, chosen), link, f"Decoders on {data_name}, preset {preset}; the paper's on RHD"))
+
+# %% [markdown]
+# ## Table 3: beside other methods
+#
+# The paper's columns are figures it quotes, measured by their authors on RHD and STB under protocols that differ (the
+# [datasets and protocols](datasets.ipynb) page says how much that alone can change). Our column is this run's. A method
+# that was not trained on this run's frames has no figure there, and figures on other data do not take its place.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+HTML(as_html(comparison_table(results, chosen), link, f"Table 3: the paper's figures, and row D3 on {data_name}, preset {preset}"))
 
 # %% [markdown]
 # ## Controls
@@ -100,7 +142,7 @@ HTML(as_html(ablation_table(results, TABLE_2, chosen), caption=f"Decoders on {da
 # has to beat its control, not only the row that it builds on.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-HTML(as_html(ablation_table(results, tuple(CONTROLS), chosen), caption=f"Controls on {dataset}, preset {preset}"))
+HTML(as_html(ablation_table(results, tuple(CONTROLS), chosen), link, f"Controls on {data_name}, preset {preset}"))
 
 # %% [markdown]
 # ## PCK
@@ -150,7 +192,7 @@ show(figures_pose.interactive_poses(poses, labels, root=results.root_joint), "po
      f"3D hands side by side: {', '.join(poses)}; six evaluation frames")
 
 # %% mystnb={"image": {"alt": "Six evaluation frames, each with ground truth, baseline and proposed drawn in 3D"}} tags=["hide-input", "nbval-ignore-output"]
-frames = pictures.evaluation_frames(preset, dataset, project_path(data_root))
+frames = pictures.evaluation_frames(preset, dataset, project_path(data_root), everyone[0].card)
 images = None if frames is None else [pictures.evaluation_frame(results, index, frames).image for index in places]
 if frames is None:
     print(f"the pictures of {dataset} do not come with this book: give data_root")
@@ -169,14 +211,14 @@ means = {row: np.mean([results.errors(row, number).mean() for number in seeds_of
 best = min(means, key=means.get)
 for name, value in {
     "best": f"{best} ({find_row(best).parts}), {means[best]:.1f} mm",
-    "preset": preset, "dataset": dataset, "seed": seed, "seeds": "one seed" if seeds == 1 else f"{seeds} seeds", "frames": len(results),
+    "preset": preset, "dataset": data_name, "seed": seed, "seeds": "one seed" if seeds == 1 else f"{seeds} seeds", "frames": len(results),
     "mepe_mean": f"{floor['mepe']:.1f}", "mepe_baseline": over_seeds("baseline", "mepe", 1), "mepe_D3": over_seeds("D3", "mepe", 1),
     "auc_mean": f"{floor['auc']:.3f}", "auc_baseline": over_seeds("baseline", "auc", 3), "auc_D3": over_seeds("D3", "auc", 3),
     "origin": (
-        "These are synthetic hands, rendered for this book, in RHD's file format: not RHD."
-        if dataset == "synthetic" else f"These are frames of the dataset {dataset}, read from disk."
+        f"These are synthetic hands, rendered for this book, in {'STB' if dataset == 'stb' else 'RHD'}'s file format: not the dataset itself."
+        if everyone[0].card["rendered"] else f"These are frames of the dataset {dataset}, read from disk."
     ),
     "change": f"{100 * (np.mean(ratios) - 1):+.1f} %" if ratios else "not run",
     "change_paper": f"{100 * (ROWS['D3'].paper / ROWS['baseline'].paper - 1):+.1f} %",
 }.items():
-    glue(name, value, display=False)
+    glue(name, value)

@@ -8,9 +8,12 @@ from handpose.experiments import (
     ROWS,
     TABLE_1,
     TABLE_2,
+    PARTS,
     Preset,
+    Row,
     find_preset,
     find_row,
+    row_name,
     row_stages,
     stage_owner,
     stage_settings,
@@ -101,3 +104,31 @@ def test_unknown_names_are_refused_with_the_right_ones(find, kind):
 def test_a_stage_that_the_row_lacks_is_refused():
     with pytest.raises(ValueError, match="no stage 'refine'; its stages: warmup, disentangle"):
         stage_settings("refine", "baseline", "quick", 0)
+
+
+def test_a_row_without_a_name_is_its_parts():
+    assert find_row("injection+kcs") == Row(injection=True, kcs=True) == find_row("kcs+injection")
+    assert row_name(find_row("kcs+injection")) == "injection+kcs"
+    assert find_row("align").stages == ("disentangle", "align") and find_row("kcs+geo").stages == ("disentangle", "refine")
+    for wrong in ("injection+", "injection+injection", "A+kcs", "+"):
+        with pytest.raises(ValueError, match="no row"):
+            find_row(wrong)
+
+
+def test_rows_with_a_name_keep_it():
+    for name, row in (ROWS | CONTROLS).items():
+        assert row_name(row) == ("B" if name == "injection-pose" else name)
+
+
+def test_the_parts_are_all_that_a_row_is_made_of():
+    assert PARTS == tuple(field.name for field in dataclasses.fields(Row) if field.type is bool)
+
+
+def test_rows_without_a_name_share_stages_with_those_that_have_one_and_with_each_other():
+    assert stage_owner("disentangle", "injection+kcs") == "A" and stage_owner("disentangle", "kcs+geo") == "baseline"
+    assert stage_owner("align", "align+kcs") == stage_owner("align", "align+geo") == stage_owner("align", "align") == "align"
+    assert stage_owner("refine", "align+kcs") == "align+kcs" and stage_owner("refine", "injection+disentangle+align+longer") == "D0-longer"
+    assert stage_owner("refine", "align+longer") == "align+longer" and stage_owner("further", "disentangle+longer") == "disentangle+longer"
+    for row in ("align+kcs", "kcs", "concat+geo", "align+longer", "disentangle+longer"):
+        for stage in find_row(row).stages:  # the owner trains the very same
+            assert stage_settings(stage, stage_owner(stage, row), "quick", 0) == stage_settings(stage, row, "quick", 0)

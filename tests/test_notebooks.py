@@ -1,26 +1,36 @@
 """The notebooks as files; that their outputs hold is nbval's to say (`make test`)."""
 
+import base64
 import inspect
+import io
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+from ast import literal_eval
+from dataclasses import fields
 from pathlib import Path
 
 import jupytext
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import papermill
 import pytest
+from PIL import Image
 
-from handpose.experiments import CONTROLS, ROWS
-from handpose.notebook import check_parameters, clean, execute, made_of, stale_page
+from handpose.experiments import CONTROLS, PARTS, ROWS, Preset, find_preset, find_row
+from handpose.given import unpack
+from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, stale_page
+from handpose.predictor import Predictor
 from handpose.results import Results, obtain
 from handpose.runs import run_stage
+from handpose.trial import EXAMPLE, PRESET
 
 ROOT = Path(__file__).parents[1]
-ALL = ["align", "claims", "data", "decisions", "disentangle", "refine", "results", "row", "warmup"]
+ALL = ["align", "change_row", "claims", "data", "datasets", "decisions", "disentangle", "inside", "predict", "refine", "results", "row", "warmup"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -46,7 +56,16 @@ def test_stored_notebooks_were_executed(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_parameters_are_those_of_the_package(path):
     parameters = papermill.inspect_notebook(str(path))
-    known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded"}
+    known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded", "links"}
+    if path.stem == "change_row":  # a row's parts and a preset's weights, by their own names and values
+        own = {name: getattr(find_row(EXAMPLE), name) for name in PARTS if name != "longer"}
+        weights = {field.name: getattr(find_preset(PRESET), field.name) for field in fields(Preset) if "weight" in field.name or field.name == "beta"}
+        del weights["weights"]
+        assert {name: literal_eval(parameters[name]["default"]) for name in own | weights} == own | weights
+        assert literal_eval(parameters["preset"]["default"]) == PRESET
+        known |= set(own | weights)
+    if path.stem == "predict":  # what the predictor takes, and a file for its image
+        known |= set(inspect.signature(Predictor.__call__).parameters) - {"self", "image"} | {"picture"}
     assert set(parameters) <= known
     assert {"preset", "dataset", "data_root", "output_dir"} <= set(parameters)
     assert all(parameter["help"] for name, parameter in parameters.items() if name != "seed")
@@ -95,6 +114,25 @@ def test_clean_takes_out_times_and_standard_error():
     assert [output.name for output in notebook.cells[0].outputs] == ["stdout"]
 
 
+def test_drawings_are_packed_and_look_the_same():
+    figure, axes = plt.subplots(facecolor="white")
+    axes.plot(np.random.default_rng(0).normal(size=(50, 3)))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    light = base64.b64decode(lighter_png(base64.b64encode(buffer.getvalue()).decode()))
+    assert len(light) < 0.6 * len(buffer.getvalue())
+    before, after = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int) for data in (buffer.getvalue(), light))
+    assert np.abs(before - after).mean() < 0.2 and np.abs(before - after).max() < 64
+
+
+def test_a_see_through_drawing_stays_as_it_is():
+    buffer = io.BytesIO()
+    Image.new("RGBA", (40, 40), (10, 20, 30, 40)).save(buffer, "png")
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    assert lighter_png(encoded) == encoded
+
+
 def plan(*options):
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "notebooks" / "Snakefile", "--dry-run", "--nolock",
                "--forceall", "--printshellcmds", "--quiet", "host", *options]  # fmt: skip
@@ -103,13 +141,39 @@ def plan(*options):
     return re.sub(r"\s+", " ", result.stdout + result.stderr)
 
 
-def test_jobs_get_their_threads_and_parameters():
-    text = plan("--cores", "16", "--config", "preset=smoke", "data_root=my data", "dataset=rhd", "seed=3")
-    data = shlex.quote(str(ROOT / "tests" / "my data"))  # relative to where it was typed
+def test_jobs_get_their_threads_and_parameters(tmp_path):
+    (tmp_path / "my data").mkdir()
+    typed = os.path.relpath(tmp_path / "my data", ROOT / "tests")  # relative to where it is typed
+    text = plan("--cores", "16", "--config", "preset=smoke", f"data_root={typed}", "dataset=rhd", "seed=3")
+    data = shlex.quote(str(ROOT / "tests" / typed))
     assert "OMP_NUM_THREADS=16 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/data.ipynb" in text
     for name in ("disentangle", "align", "refine"):
         assert f"OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/{name}.ipynb" in text
     assert f"-p preset smoke -p dataset rhd -p data_root {data} -p output_dir runs -p row D3 -p seed 3 -p threads 2" in text
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        ("preset=quik", "error: no preset 'quik'; choose from smoke, minutes, quick, desktop, paper"),
+        ("dataset=hands", "error: no dataset 'hands'; choose from synthetic, rhd, stb"),
+        ("dataset=stb", "error: dataset stb needs DATA_ROOT=, the folder where you unpacked it"),
+        ("data_root=nowhere", "nowhere is not a folder"),
+    ],
+)
+def test_a_wrong_choice_stops_before_anything_runs(config, line):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "notebooks" / "Snakefile", "--dry-run", "--nolock", "--cores", "1"]
+    result = subprocess.run([*command, "--config", config], cwd=ROOT / "tests", capture_output=True, text=True)
+    said = result.stdout + result.stderr
+    assert result.returncode != 0 and line in said and "Traceback" not in said
+
+
+def test_what_is_wrong_in_a_notebook_is_said_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "handpose.notebook", "notebooks/data.ipynb", tmp_path / "out.ipynb", "-p", "dataset", "rhd"]
+    result = subprocess.run([*command, "-p", "data_root", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert "is missing: is this the folder that holds training/ and evaluation/?" in result.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in result.stderr
 
 
 def trainings(*config):
@@ -135,7 +199,7 @@ def test_every_row_has_its_page_and_recorded_pages_train_nothing():
     assert "/stages/" not in text
     for row in (*ROWS, *CONTROLS):
         assert f"runs/pages/synthetic-desktop-seed0to2-recorded/row-{row}.ipynb" in text
-    assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(ALL) - 2
+    assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(ALL) - 1  # results twice
 
 
 def test_the_slurm_profile_plans_the_same_jobs():
@@ -226,3 +290,31 @@ def test_no_page_source_holds_a_typed_result(path):
 _PAPER = (
     "21.05 30.42 8.68 20.89 7.95 19.95 8.66 19.73 8.56 17.11 7.27 15.77 15.61 6.93 13.88 6.71 0.930 0.997 2.7 2.5 11.6 0.11".split()
 )
+
+
+def outputs(page):
+    cells = nbformat.read(page, 4).cells
+    return "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+
+
+def test_the_page_of_ones_own_hand_takes_a_picture(tmp_path):
+    preset = "smoke+training=40+evaluation=12+disentangle_epochs=1"
+    Image.fromarray(np.full((60, 90, 3), 120, np.uint8)).save(tmp_path / "mine.png")
+    options = dict(preset=preset, output_dir=str(tmp_path), picture=str(tmp_path / "mine.png"), hand="left", box="10 5 70 55", scale=38)
+    execute(ROOT / "notebooks" / "predict.ipynb", tmp_path / "page.ipynb", options)
+    text = outputs(tmp_path / "page.ipynb")
+    assert "mine.png, 90 x 60 px" in text and "given: hand left, box 10 5 70 55, scale 38" in text
+    assert "assumed: K: a camera as wide as the picture" in text and "assumed: root: estimated at" in text
+    assert f"MEPE of row D3, preset {preset}, 12 evaluation frames" in text
+
+
+def test_the_recorded_page_of_ones_own_hand_needs_no_networks(tmp_path):
+    recorded = dict(preset="desktop", recorded=True, output_dir=str(tmp_path))
+    execute(ROOT / "notebooks" / "predict.ipynb", tmp_path / "page.ipynb", recorded)
+    text = outputs(tmp_path / "page.ipynb")
+    assert "the prediction is the one that was kept" in text and "assumed" not in text
+    kept = unpack(obtain("D3", preset="desktop", recorded=True).analysis) is not None
+    assert ("not kept with this run" in text) is not kept and ("MEPE of row D3" in text) is kept
+    with pytest.raises(papermill.PapermillExecutionError, match="needs the networks"):
+        execute(ROOT / "notebooks" / "predict.ipynb", tmp_path / "none.ipynb", recorded | {"picture": "mine.png"})
+    assert not (tmp_path / "none.ipynb").exists()

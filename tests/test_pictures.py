@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from handpose import pictures
-from handpose.data import RHD, write_synthetic
+from handpose.data import RHD, STB, write_synthetic
 from handpose.experiments import PRESETS
 from handpose.metrics import root_of
 
@@ -65,3 +65,16 @@ def test_photographs_need_their_folder(written):
         pictures.evaluation_frames("smoke", "rdh")
     with pytest.raises(ValueError, match="no preset 'smok'"):
         pictures.evaluation_frames("smok")
+
+
+def test_rendered_frames_of_stb_drawn_again_are_those_that_were_written(tmp_path):
+    files = STB(write_synthetic(tmp_path / "stb", layout="stb", training=10, evaluation=3, workers=1), "evaluation")
+    card = {"rendered": True, "frames": {"evaluation": 3}}
+    drawn = pictures.evaluation_frames("smoke", "stb", card=card)
+    for index in range(3):  # of both sequences
+        ours, theirs = drawn[index], files[index]
+        assert np.array_equal(ours.image, theirs.image)
+        np.testing.assert_allclose(ours.xyz, theirs.xyz, atol=0.01)
+        np.testing.assert_allclose(ours.uv, theirs.uv, atol=0.01)
+        assert (ours.hand, ours.K.tolist()) == (theirs.hand, theirs.K.tolist()) and ours.visible.all()
+    assert pictures.evaluation_frames("smoke", "stb", card=card | {"rendered": False}) is None

@@ -46,6 +46,16 @@ def test_kept_poses_are_within_a_tenth_of_a_millimetre(tiny, everything):
     assert np.array_equal(everything.left, data.evaluation.left) and np.array_equal(everything.sample, data.evaluation.crops[:8])
 
 
+def test_where_the_network_put_the_root_is_kept(tiny, whole, everything):
+    run, split = runs.run_row("D3", **tiny), runs.prepare_data("tiny", output_dir=tiny["output_dir"], progress=False).evaluation
+    assert np.abs(whole.uncentred - (run.predictions - split.root[:, None])).max() < 0.11
+    assert np.abs(whole.uncentred - whole.predicted).max() > 0.2  # the palm is not quite where it should be
+    old = whole.folder.with_name("old-seed0")
+    old.mkdir()
+    np.savez(old / "predictions.npz", predicted=whole.predicted)
+    assert results.Result(old).uncentred is None
+
+
 def test_the_card_counts_all_stages(whole):
     card = whole.card
     assert list(card["stages"]) == ["warmup", "disentangle", "align", "refine"]
@@ -127,12 +137,16 @@ def test_a_result_says_when_it_is_stale(whole, tiny, monkeypatch):
     assert whole.stale == "the code that trains has changed"
 
 
-def test_results_on_other_data_are_not_mixed(tiny, whole, monkeypatch):
+@pytest.mark.parametrize("what", ["target", "crops"])
+def test_results_on_other_data_are_not_mixed(tiny, whole, monkeypatch, what):
     real = results.prepare_data
 
     def other(*arguments, **options):
         data = real(*arguments, **options)
-        split = dataclasses.replace(data.evaluation, target=data.evaluation.target + 1)
+        moved = data.evaluation.target + np.eye(21)[0][:, None]  # the wrist by a millimetre; the pictures stay or not
+        crops = data.evaluation.crops if what == "target" else 255 - np.asarray(data.evaluation.crops)
+        target = moved if what == "target" else data.evaluation.target + np.float32(1e-4)
+        split = dataclasses.replace(data.evaluation, target=target, crops=crops)
         return dataclasses.replace(data, evaluation=split)
 
     (whole.folder / "run.json").unlink()

@@ -77,6 +77,8 @@ def test_what_the_writer_knows_comes_back(root, split, count, camera):
             assert np.abs(frame.uv - project(xyz, seen.camera())).max() < 0.1  # px
             np.testing.assert_allclose(frame.K, seen.camera(), rtol=1e-6)
             assert frame.hand == seen.hand == "left" and frame.visible.all()
+            if split == "evaluation" and index == 0:
+                np.testing.assert_array_equal(frame.image, render(seen)[0])
             place += 1
     assert place == len(frames)
 
@@ -87,20 +89,25 @@ def test_the_extrapolated_wrist_is_the_wrist(root):
         np.testing.assert_allclose(xyz, seen_by("SK_color", moment).joints(), atol=0.1)
 
 
-def test_rhd_round_trip(tmp_path):
-    write_synthetic(tmp_path / "rhd", training=2, evaluation=6, size=64, workers=1)
-    for split, count in (("training", 2), ("evaluation", 6)):
+@pytest.mark.parametrize("size", [64, 320])
+def test_what_the_rhd_writer_knows_comes_back(tmp_path, size):
+    counts, hands = {"training": 3, "evaluation": 4}, set()
+    write_synthetic(tmp_path / "rhd", size=size, workers=1, **counts)
+    for split, count in counts.items():
         frames = RHD(tmp_path / "rhd", split)
-        for index in range(count):
-            made = draw_frame(0, split, index, 64)
+        assert len(frames) == count
+        for index, frame in enumerate(frames):
+            made = draw_frame(0, split, index, size)
             colour, mask, depth = render(made)
             xyz, uv, K, hand, visible = label(made, mask, depth)
-            frame = frames[index]
             np.testing.assert_array_equal(frame.image, colour)
-            assert np.abs(frame.xyz - xyz).max() < 0.1 and np.abs(frame.uv - uv).max() < 0.1
+            assert np.abs(frame.xyz - xyz).max() < 0.1  # mm
+            assert np.abs(frame.uv - uv).max() < 0.1 and np.abs(project(frame.xyz, frame.K) - uv).max() < 0.1  # px
             np.testing.assert_allclose(frame.K, K, rtol=1e-6)
-            assert frame.hand == hand
+            assert frame.hand == hand == made.hand
             np.testing.assert_array_equal(frame.visible, visible)
+            hands.add(hand)
+    assert hands == {"left", "right"}
 
 
 def test_the_hand_is_drawn_where_its_labels_are(root):

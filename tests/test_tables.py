@@ -10,7 +10,8 @@ from handpose.effects import paired_effect
 from handpose.results import Results
 from handpose.skeleton import JOINTS
 from handpose.tables import (
-    ablation_table, amount, as_html, claims_html, interval, mean_and_spread, per_finger_table, per_joint_table, verdict_html,
+    ablation_table, amount, as_html, claims_html, comparison_table, interval, mean_and_spread, per_finger_table, per_joint_table,
+    verdict_html,
 )  # fmt: skip
 
 HANDS = np.random.default_rng(0).uniform(-60, 60, (10, 21, 3)).round(2)
@@ -158,3 +159,17 @@ def test_amounts_in_words():
     assert interval(one, "mm") == "none with one seed" and interval(None, "mm") == "" and amount(None, "mm") == "not run"
     none = paired_effect([[1.001, 0.998], [1.0, 1.0]], np.ones((2, 2)))
     assert amount(none, "mm") == "+0.00 mm (+0.0 %)"
+
+
+def test_table_3_sets_our_row_beside_the_quoted_figures_and_leaves_the_others_out(tmp_path):
+    table = comparison_table(write_results(tmp_path, {("D3", 0): moved_by(21.0), ("D3", 1): moved_by(42.0)}))
+    assert list(table.columns.get_level_values(0).unique()) == ["paper, RHD", "paper, STB", "synthetic, tiny, 2 seeds"]
+    assert list(table.loc["proposed"])[:4] == ["13.88", "0.930", "6.71", "0.997"]
+    assert table.loc["proposed"].iloc[4] == mean_and_spread([21 * 19 / 21, 42 * 19 / 21], 2)
+    assert list(table.loc["Iqbal et al. 2018"]) == ["15.77", "", "", "", "not run", "not run"]
+    page = as_html(table)
+    assert page.count("row-D3.html") == 3  # the name and our two figures, not the paper's
+
+
+def test_table_3_without_our_row_says_so(results):
+    assert (comparison_table(results).iloc[:, -2:] == "not run").all(axis=None)

@@ -13,8 +13,9 @@ def main(arguments=None):
     check = commands.add_parser("check", help=main.__doc__, description=main.__doc__)
     check.add_argument("path", help="the folder where the dataset was unpacked")
     check.add_argument("--quick", action="store_true", help=f"read {SAMPLE} pictures of each split, not all")
+    check.add_argument("--all", action="store_true", help="name every broken file, not only the first of a kind")
     options = parser.parse_args(arguments)
-    report = examine(options.path, options.quick)
+    report = examine(options.path, options.quick, everything=options.all)
     print(report.text())
     return 0 if report.healthy else 1
 

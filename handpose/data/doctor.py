@@ -1,6 +1,7 @@
 """The dataset doctor: which dataset a folder holds, what is missing or wrong, and what to type next.
 
-``python -m handpose.data check PATH`` reads every picture; ``--quick`` a sample of them.
+``python -m handpose.data check PATH`` reads every picture; ``--quick`` a sample of them; ``--all`` names every broken
+file and not only the first.
 """
 
 import json
@@ -14,13 +15,14 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..geometry import crop_box, hand_scale, project
+from ..geometry import project
 from ..records import available_cores
 from . import rhd, stb
+from .crops import crop_of
 from .frame import read_image
 from .rhd import RHD, SPLITS
-from .shards import ROTATION_MARGIN, cut
 from .stb import STB
+from .untrusted import one_line, read_bytes
 
 #: Pictures that --quick reads of each split and camera.
 SAMPLE = 200
@@ -70,6 +72,7 @@ class Report:
     notes: list = field(default_factory=list)
     usable: dict = field(default_factory=dict)
     next: str = ""
+    shown: int | None = _SHOWN
 
     @property
     def healthy(self):
@@ -88,36 +91,54 @@ class Report:
                 lines += [(name.upper(), f"unpacks to {source.layout}")]
             lines += [("get it", source.where), ("licence", source.licence)]
         lines += [("next", self.next)]
-        return "\n".join(f"{label + ':' if label else '':9s}{text}" for label, text in lines)
+        return "\n".join(f"{label + ':' if label else '':9s}{' '.join(text.splitlines())}" for label, text in lines)
 
 
-def examine(path, quick=False, progress=True):
-    """Examine the folder ``path`` and return a ``Report``; raises nothing for whatever is wrong there."""
-    path, report = Path(path).absolute(), Report()
+def examine(path, quick=False, progress=True, everything=False):
+    """Examine the folder ``path`` and return a ``Report``; raises nothing for whatever is wrong there.
+
+    ``quick`` reads a sample of the pictures; ``everything`` names every broken file and not only the first of a kind.
+    """
+    path, report = Path(path).absolute(), Report(shown=None if everything else _SHOWN)
     again = f"python -m handpose.data check {shlex.quote(str(path))}"
     report.next = f"put it right, then {again}"
     if not path.is_dir():
         report.title = "nothing"
         report.problems.append(f"{path} is not a folder" if path.exists() else f"{path} is missing")
         return report
+    try:
+        _examine(path, report, quick, progress)
+    except (OSError, ValueError) as error:  # a folder that can't be listed, say
+        report.title = report.title or "nothing that can be read"
+        report.problems.append(f"{path} can't be examined: {one_line(error)}")
+    if report.healthy:
+        report.next = f"make book DATASET={report.dataset} DATA_ROOT={shlex.quote(str(path))}"
+    return report
+
+
+def _examine(path, report, quick, progress):
     kind = _kind(path)
     if kind is None:
         report.title = "no dataset that is known here"
         _explain(path, report)
-        return report
+        return
     made = _synthetic(path, report)
     report.dataset = "synthetic" if made and kind == "rhd" else kind
     report.title = f"synthetic hands in the layout of {kind.upper()}" if made else SOURCES[kind].title
     (_examine_rhd if kind == "rhd" else _examine_stb)(path, made, report, quick, progress)
     if made and not report.healthy:
         report.notes.append("the call of write_synthetic that made it goes on where it was interrupted")
-    if report.healthy:
-        report.next = f"make book DATASET={report.dataset} DATA_ROOT={shlex.quote(str(path))}"
-    return report
 
 
 def _kind(path):
     """"rhd", "stb" or None, by what is in a folder."""
+    try:
+        return _known(path)
+    except OSError:  # it can't be listed
+        return None
+
+
+def _known(path):
     names = {entry.name for entry in path.iterdir()}
     if "RHD_published_v2" in names or names & set(SPLITS):
         return "rhd"
@@ -150,11 +171,14 @@ def _explain(path, report):
 def _synthetic(path, report):
     """What synthetic.json says, {} when there is none."""
     try:
-        return json.loads((path / "synthetic.json").read_text())
+        made = json.loads(read_bytes(path / "synthetic.json", 2**20))
+        if not (isinstance(made, dict) and all(type(made.get(split)) is int for split in SPLITS)):
+            raise ValueError("it does not say how many frames there are")
+        return made
     except FileNotFoundError:
         return {}
-    except (ValueError, OSError) as error:
-        report.problems.append(f"{path / 'synthetic.json'} can't be read ({error})")
+    except (ValueError, RecursionError) as error:
+        report.problems.append(f"{path / 'synthetic.json'} can't be read ({one_line(error)}): make the synthetic hands again")
         return {"layout": "?"}
 
 
@@ -177,7 +201,7 @@ def _examine_rhd(root, made, report, quick, progress):
         both = names["color"] & names["mask"]
         present = [index for index, name in enumerate(pictures) if name in both]
         absent = [folders[kind] / name for kind in ("color", "mask") for name in pictures if name not in names[kind]]
-        report.problems += _few([f"{path} is missing" for path in absent])
+        report.problems += _few([f"{path} is missing: unpack the dataset again" for path in absent], report.shown)
         depths = len(set(pictures) - names["depth"])
         if depths:
             report.notes.append(f"{split}: {depths} depth pictures are missing; nothing here needs them")
@@ -215,8 +239,9 @@ def _open_stb(root, split, camera, report, complaints, expected, quick, progress
         complaints.append(f"{split}: no pictures of camera {camera}")
         return True
     here = set(present)
-    part = Report()
-    part.problems += _few([f"{path} is missing" for index, path in enumerate(frames.paths) if index not in here])
+    part = Report(shown=report.shown)
+    absent = [f"{path} is missing: unpack the dataset again" for index, path in enumerate(frames.paths) if index not in here]
+    part.problems += _few(absent, report.shown)
     _examine_split(frames, split, expected, present, part, quick, progress, (), camera)
     complaints += part.problems
     report.notes += part.notes
@@ -246,7 +271,7 @@ def _examine_split(frames, split, expected, present, report, quick, progress, si
                     oddities[odd] += odd is not None
                     left_out += not usable
             bar.update(len(chunk))
-    report.problems += _few(broken)
+    report.problems += _few(broken, report.shown)
     usable = len(present) - len(skipped & set(present)) - len(broken) - left_out
     report.usable[split] = usable
     official = "" if expected is None else f" of {expected}" if len(frames) != expected else ", all of them"
@@ -269,14 +294,12 @@ def _look(frames, index, size):
     if size and (width, height) != size:
         path = frames.folder / "color" / f"{index:05d}.png"
         return f"{path} is {width} x {height} pixels, expected {size[0]} x {size[1]}", None, False
+    usable, odd = True, None
     try:
-        centre, side = crop_box(frame.uv)
-        cut(frame.image, centre, side * ROTATION_MARGIN, 1)
-        usable, odd = True, None
-    except ValueError:
-        usable, odd = False, "have a hand that can't be cropped: left out"
-    if not hand_scale(frame.xyz) > 0:
-        usable, odd = False, "have a hand without size: left out"
+        crop_of(frame)
+    except ValueError as error:
+        reason = "without size" if "without size" in str(error) else "that can't be cropped"
+        usable, odd = False, f"have a hand {reason}: left out"
     if usable and not frame.visible.any():
         odd = "show no joint of their hand"
     if isinstance(frames, RHD) and read_image(frames.folder / "mask" / f"{index:05d}.png", "L").max() < 2:
@@ -296,6 +319,6 @@ def _names(folder):
     return set(os.listdir(folder)) if folder.is_dir() else set()
 
 
-def _few(problems):
-    more = len(problems) - _SHOWN
-    return problems[:_SHOWN] + ([f"... and {more} more files like these"] if more > 0 else [])
+def _few(problems, shown):
+    more = 0 if shown is None else len(problems) - shown
+    return problems[:shown] + ([f"... and {more} more files like these (--all names them)"] if more > 0 else [])

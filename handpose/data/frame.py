@@ -1,9 +1,20 @@
-"""One frame, whatever the dataset, and the checks that every dataset shares."""
+"""One frame, whatever the dataset; its picture; and what both datasets do with their labels."""
 
+import hashlib
+import io
+import struct
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+
+from .untrusted import one_line, read_bytes
+
+#: Pixels of the largest picture that is decoded: RHD's have 0.1 million, STB's 0.3, synthetic ones 1 at most.
+LARGEST = 2**24
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
 
 
 @dataclass(frozen=True)
@@ -22,18 +33,70 @@ class Frame:
     visible: np.ndarray
 
 
-def read_image(path, mode):
-    """Decode a picture into a uint8 array: ``mode`` "RGB" (H, W, 3) or "L" (H, W).
+class Labelled:
+    """Frames whose labels are in memory: ``xyz``, ``uv``, ``visible`` and ``K``, each (N, ...), and ``picture_sizes()``."""
 
-    Raises FileNotFoundError when it is missing, ValueError when it is truncated, no picture, or of a mode
-    that would lose values (16 bit, alpha, palette).
+    def __len__(self):
+        return len(self.xyz)
+
+    def label_stamp(self):
+        """Digest of the labels, 16 hex digits."""
+        hasher = hashlib.sha256()
+        for array in (self.xyz, self.uv, self.visible, self.K):
+            hasher.update(np.ascontiguousarray(array))
+        return hasher.hexdigest()[:16]
+
+    def stamp(self):
+        """Digest of the labels and of the pictures' sizes on disk: tells one dataset from another in seconds."""
+        return hashlib.sha256(self.label_stamp().encode() + self.picture_sizes().tobytes()).hexdigest()[:16]
+
+
+def read_image(path, mode):
+    """Decode a PNG of 8 bits a channel into a uint8 array: ``mode`` "RGB" (H, W, 3) or "L" (H, W).
+
+    Grey becomes RGB; RGB becomes grey where its channels agree. Raises FileNotFoundError when it is missing, ValueError
+    when it is no PNG, cut short, damaged (its checksums), too large, or of a mode that would lose values (16 bit,
+    alpha, palette).
     """
+    data = read_bytes(path, 4 * LARGEST)
     try:
-        with Image.open(path) as picture:
+        _check_png(data)
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             if picture.mode not in ("RGB", "L"):
-                raise ValueError(f"{path}: expected an 8 bit RGB or grey picture, found mode {picture.mode}")
-            return np.asarray(picture.convert(mode))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing: unpack the dataset again") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} can't be decoded ({error}): unpack the dataset again") from None
+                raise ValueError(f"expected an 8 bit RGB or grey picture, found mode {picture.mode}")
+            pixels = np.asarray(picture.convert("RGB") if (picture.mode, mode) == ("L", "RGB") else picture)
+    except Exception as error:  # a broken picture can raise nearly anything
+        raise ValueError(f"{path} can't be decoded ({one_line(error)}): unpack the dataset again") from None
+    if mode == "L" and pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
+            raise ValueError(f"{path} can't be decoded (expected a grey picture, found mode RGB): unpack the dataset again")
+        pixels = pixels[..., 0]
+    return pixels
+
+
+def _check_png(data):
+    """Walk through a PNG's chunks; ValueError where one is cut short, damaged, or says what we don't decode."""
+    if data[:8] != _SIGNATURE:
+        raise ValueError("it is no PNG")
+    position, kind, view = 8, b"", memoryview(data)
+    while kind != b"IEND":
+        if position + 12 > len(data):
+            raise ValueError("it is cut short")
+        (length,), kind = struct.unpack_from(">I", data, position), data[position + 4 : position + 8]
+        end = position + 12 + length
+        if end > len(data):
+            raise ValueError("it is cut short")
+        if zlib.crc32(view[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise ValueError("it is damaged: a checksum is wrong")
+        if (kind == b"IHDR") != (position == 8) or position == 8 and length != 13:
+            raise ValueError("it has no proper header")
+        if position == 8:
+            _check_header(*struct.unpack_from(">IIBB", data, 16))
+        position = end
+
+
+def _check_header(width, height, bits, colour):
+    if not 0 < width * height <= LARGEST:
+        raise ValueError(f"{width} x {height} pixels are no frame of a dataset")
+    if bits != 8 or colour not in (0, 2):
+        raise ValueError(f"expected an 8 bit RGB or grey picture, found mode {_COLOURS.get(colour, colour)}, {bits} bit")

@@ -4,87 +4,70 @@
 written in the same layout, so this is the one path for both.
 """
 
-import hashlib
-import os
-import pickle
+import operator
 from pathlib import Path
 
 import numpy as np
 
 from ..skeleton import RHD_ORDER
-from .frame import Frame, read_image
+from .frame import Frame, Labelled, read_image
+from .untrusted import file_sizes, load_arrays, numeric_array, read_bytes
 
 SPLITS = ("training", "evaluation")
 #: Frames in the official download, and those that the field's loaders leave out as bad.
 OFFICIAL_COUNTS = {"training": 41258, "evaluation": 2728}
 BAD_FRAMES = {"training": (20500, 28140), "evaluation": (1012, 1324)}
-
-_ALLOWED_GLOBALS = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),  # how Python 3 writes array bytes in protocol 2
-    *(
-        (module, name)
-        for package in ("numpy.core", "numpy._core")
-        for module, name in ((f"{package}.multiarray", "_reconstruct"), (f"{package}.multiarray", "scalar"),
-                             (f"{package}.numeric", "_frombuffer"))
-    ),
-}  # fmt: skip
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Constructs numpy arrays and plain containers, nothing else: a pickle can otherwise run any code."""
-
-    def find_class(self, module, name):
-        if (module, name) not in _ALLOWED_GLOBALS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no RHD annotation needs")
-        if np.__version__ >= "2":  # where numpy 1's names are only aliases that warn
-            module = module.replace("numpy.core", "numpy._core")
-        return super().find_class(module, name)
-
-
-def load_arrays(file):
-    """Unpickle an open file of numpy arrays and plain containers. Raises UnpicklingError for anything else."""
-    return _ArraysOnly(file, encoding="latin1").load()
+#: Width and height of the official pictures, px.
+SIZE = (320, 320)
+_FARTHEST, _WIDEST = 1e3, 1e9  # metres, px: no hand is a kilometre away
 
 
 def load_annotations(path):
     """Labels of one split: xyz (N, 42, 3) mm, uv (N, 42, 2) px, visible bool (N, 42), K (N, 3, 3), float32.
 
     Raises FileNotFoundError when the file is missing; ValueError, in one line with the path, when it is
-    no such pickle, asks for anything but numpy arrays, or its entries are missing, misshapen or not finite.
+    no such pickle, asks for anything but numpy arrays, or its entries are missing, misshapen, not finite or no lengths,
+    pixels or camera.
     """
     try:
-        with open(path, "rb") as file:
-            entries = load_arrays(file)
+        entries = load_arrays(read_bytes(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: is this the folder that holds training/ and evaluation/?") from None
-    except Exception as error:  # a broken pickle can raise nearly anything
-        raise ValueError(f"{path} can't be read as an RHD annotation: {error}") from None
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path} can't be read as an RHD annotation ({error}): unpack the dataset again") from None
     if not isinstance(entries, dict) or not entries:
-        raise ValueError(f"{path} holds no frames")
+        raise ValueError(f"{path} holds no frames: unpack the dataset again")
     if set(entries) != set(range(len(entries))):
-        raise ValueError(f"{path}: frame ids are not 0..{len(entries) - 1}")
-    columns = []
-    for key, shape in (("xyz", (42, 3)), ("uv_vis", (42, 3)), ("K", (3, 3))):
-        column = np.empty((len(entries), *shape), np.float32)
-        for index in range(len(entries)):
-            try:
-                value = np.asarray(entries[index][key])
-            except (KeyError, TypeError, ValueError):
-                value = np.asarray(None)
-            if value.dtype.kind not in "fiu":
-                raise ValueError(f"{path}: frame {index} has no numeric {key!r}")
-            if value.shape != shape:
-                raise ValueError(f"{path}: frame {index}: {key!r} has shape {value.shape}, expected {shape}")
-            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
-                column[index] = value
-        bad = np.flatnonzero(~np.isfinite(column).all((1, 2)))
-        if len(bad):
-            raise ValueError(f"{path}: frame {bad[0]}: {key!r} holds values that are not finite")
-        columns.append(column)
-    xyz, uv_vis, K = columns
+        raise ValueError(f"{path}: frame ids are not 0..{len(entries) - 1}: unpack the dataset again")
+    xyz = _column(path, entries, "xyz", (42, 3), lambda value: np.abs(value) < _FARTHEST)
+    uv_vis = _column(path, entries, "uv_vis", (42, 3), lambda value: np.abs(value) < _WIDEST)
+    K = _column(path, entries, "K", (3, 3), lambda value: np.abs(value) < _WIDEST)
+    focal, rest = K[:, [0, 1], [0, 1]], K[:, [1, 2, 2, 2], [0, 0, 1, 2]]
+    wrong = np.flatnonzero((focal < 1).any(1) | (rest != [0, 0, 0, 1]).any(1))
+    if len(wrong):
+        raise ValueError(f"{path}: frame {wrong[0]}: 'K' is no camera matrix [[f, 0, u], [0, f, v], [0, 0, 1]]: unpack the dataset again")
     return xyz * 1000.0, uv_vis[..., :2], uv_vis[..., 2] == 1, K
+
+
+def _column(path, entries, key, shape, sensible):
+    """One label of every frame, float32 (N, *shape); ``sensible`` says of which values it can be made."""
+    column = np.empty((len(entries), *shape), np.float32)
+    for index in range(len(entries)):
+        entry = entries[index]
+        value = numeric_array(entry.get(key), shape) if isinstance(entry, dict) else None
+        if value is None:
+            raise ValueError(f"{path}: frame {index} has no numeric {key!r} of shape {shape}: unpack the dataset again")
+        if value.shape != shape:
+            raise ValueError(f"{path}: frame {index}: {key!r} has shape {value.shape}, expected {shape}: unpack the dataset again")
+        with np.errstate(all="ignore"):  # what is too large becomes infinite, and is refused below
+            column[index] = value
+    bad = np.flatnonzero(~sensible(column).all((1, 2)))  # NaN too
+    if len(bad):
+        what = "are not finite" if not np.isfinite(column[bad[0]]).all() else "can't be right"
+        raise ValueError(f"{path}: frame {bad[0]}: {key!r} holds values that {what}: unpack the dataset again")
+    return column
 
 
 def dominant_hand(mask):
@@ -99,7 +82,7 @@ def decode_depth(png):
     return (png[..., 0].astype(np.float32) * 256 + png[..., 1]) * (5000.0 / 65535.0)
 
 
-class RHD:
+class RHD(Labelled):
     """Frames of one split ("training" or "evaluation") of RHD, or of synthetic hands in its layout.
 
     ``root`` is the folder that holds ``training`` and ``evaluation`` (or the one above
@@ -118,7 +101,7 @@ class RHD:
             raise FileNotFoundError(f"{root} is not a folder: give the one that holds training/ and evaluation/")
         if (root / "RHD_published_v2").is_dir():
             root = root / "RHD_published_v2"
-        self.split = split
+        self.split, self.root = split, root
         self.folder = root / split
         self.xyz, self.uv, self.visible, self.K = load_annotations(self.folder / f"anno_{split}.pickle")
         for kind in ("color", "mask"):
@@ -129,31 +112,32 @@ class RHD:
         #: Frames left out of training and measuring, as the field does.
         self.skipped = tuple(known_bad)
 
-    def stamp(self):
-        """Digest of the labels and of the pictures' sizes on disk: tells one dataset from another in seconds."""
-        hasher = hashlib.sha256()
-        for array in (self.xyz, self.uv, self.visible, self.K):
-            hasher.update(np.ascontiguousarray(array))
-        for kind in ("color", "mask"):
-            with os.scandir(self.folder / kind) as entries:
-                sizes = sorted((entry.name, entry.stat().st_size) for entry in entries)
-            hasher.update(repr(sizes).encode())
-        return hasher.hexdigest()[:16]
-
-    def __len__(self):
-        return len(self.xyz)
+    def picture_sizes(self):
+        """Bytes on disk of each frame's colour picture and mask, int64 (N, 2); -1 where one is missing."""
+        found = [file_sizes(self.folder / kind) for kind in ("color", "mask")]
+        return np.array([[sizes.get(f"{index:05d}.png", -1) for sizes in found] for index in range(len(self))])
 
     def __getitem__(self, index):
+        index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
         index %= len(self)
         name = f"{index:05d}.png"
         image = read_image(self.folder / "color" / name, "RGB")
         mask = read_image(self.folder / "mask" / name, "L")
-        if image.shape[:2] != mask.shape:
-            raise ValueError(f"{self.folder / 'color' / name} is {image.shape[:2]}, its mask {mask.shape}")
+        self._check_size(name, image, mask, self.K[index])
         hand = dominant_hand(mask)
         joints = RHD_ORDER + (0 if hand == "left" else 21)
         return Frame(
             image, self.xyz[index, joints], self.uv[index, joints], self.K[index], hand, self.visible[index, joints]
         )
+
+    def _check_size(self, name, image, mask, K):
+        height, width = image.shape[:2]
+        path, size = self.folder / "color" / name, f"{width} x {height} pixels"
+        if mask.shape != (height, width):
+            raise ValueError(f"{path} is {size}, its mask {mask.shape[1]} x {mask.shape[0]}: unpack the dataset again")
+        # A synthetic picture may have another size, with the camera's centre in its middle.
+        if (width, height) != SIZE and np.abs(2 * K[:2, 2] - (width, height)).max() > 2:
+            u, v = 2 * K[:2, 2]
+            raise ValueError(f"{path} is {size}, expected {u:.0f} x {v:.0f}, twice its camera's centre: unpack the dataset again")

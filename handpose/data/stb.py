@@ -7,18 +7,17 @@ Cameras, all 640 x 480: "BB_left" and "BB_right", a rectified stereo pair whose 
 camera's frame; "SK", a colour camera whose labels are in the frame of the depth camera beside it.
 """
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 from scipy.spatial.transform import Rotation
 
 from ..geometry import project
 from ..skeleton import STB_ORDER
-from .frame import Frame, read_image
+from .frame import Frame, Labelled, read_image
+from .matlab import load_matlab
+from .untrusted import file_sizes, read_bytes
 
 #: Sequences of each split: the first background is measured, the other five are learned from.
 SEQUENCES = {
@@ -29,6 +28,7 @@ SEQUENCES = {
 OFFICIAL_COUNTS = {"training": 15000, "evaluation": 3000}
 WIDTH, HEIGHT = 640, 480
 WRISTS = ("palm", "extrapolated")
+_MOST = 100_000  # frames in one label file; the official ones have 1500
 
 
 def _intrinsics(fx, fy, u0, v0):
@@ -78,27 +78,23 @@ def load_labels(path):
     MATLAB 5 file, has no numeric ``handPara`` of 3 x 21 x N, or holds values that are not finite.
     """
     try:
-        with open(path, "rb") as file:
-            hands = loadmat(file, variable_names=["handPara"]).get("handPara")
+        hands = load_matlab(read_bytes(path, 2**27), "handPara", 3 * 21 * _MOST)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: unpack STB's labels again") from None
-    except NotImplementedError:
-        raise ValueError(f"{path} is a MATLAB 7.3 file; the official one is version 5: save it with -v7") from None
-    except Exception as error:  # a broken file can raise nearly anything
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} can't be read as an STB label file ({reason}): unpack it again") from None
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path} can't be read as an STB label file ({error}): unpack it again") from None
     if hands is None:
-        raise ValueError(f"{path} has no variable handPara: is it an STB label file?")
-    if hands.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: handPara is not numeric")
+        raise ValueError(f"{path} has no variable handPara: is it an STB label file? unpack it again")
     if hands.shape == (3, 21):  # MATLAB drops a last dimension of 1
         hands = hands[..., None]
     if hands.ndim != 3 or hands.shape[:2] != (3, 21):
-        raise ValueError(f"{path}: handPara has shape {hands.shape}, expected (3, 21, frames)")
+        raise ValueError(f"{path}: handPara has shape {hands.shape}, expected (3, 21, frames): unpack it again")
     xyz = hands.transpose(2, 1, 0).astype(np.float64)
     bad = np.flatnonzero(~(np.abs(xyz) < 1e6).all((1, 2)))  # NaN too; a kilometre is no hand
     if len(bad):
-        raise ValueError(f"{path}: frame {bad[0]} holds values that are not finite or not millimetres")
+        raise ValueError(f"{path}: frame {bad[0]} holds values that are not finite or not millimetres: unpack it again")
     return xyz
 
 
@@ -113,7 +109,7 @@ def extrapolate_wrist(xyz):
     return ring + 2.0 * (xyz[..., 0, :] - ring)
 
 
-class STB:
+class STB(Labelled):
     """Frames of one split ("training": B2 to B6, "evaluation": B1) of STB, or of synthetic hands in its layout.
 
     ``root`` is the folder that holds ``labels`` and ``images`` (or the sequence folders themselves).
@@ -139,7 +135,7 @@ class STB:
         root = Path(root)
         if not root.is_dir():
             raise FileNotFoundError(f"{root} is not a folder: give the one that holds labels/ and images/")
-        self.split, self.folder = split, root
+        self.split, self.root, self.folder = split, root, root
         images = root / "images" if (root / "images").is_dir() else root
         for sequence in SEQUENCES[split]:
             if not (images / sequence).is_dir():
@@ -151,33 +147,23 @@ class STB:
                 hands = view.move(load_labels(path))[:, STB_ORDER]
                 if wrist == "extrapolated":
                     hands[:, 0] = extrapolate_wrist(hands)
-                behind = np.flatnonzero((hands[..., 2] <= 0).any(1))
+                behind = np.flatnonzero((hands[..., 2] < 1).any(1))  # mm
                 if len(behind):
-                    raise ValueError(f"{path}: frame {behind[0]} lies behind the camera {view.prefix}")
+                    raise ValueError(f"{path}: frame {behind[0]} lies behind the camera {view.prefix}: unpack it again")
                 xyz.append(hands)
                 K.append(np.broadcast_to(view.K, (len(hands), 3, 3)))
                 self.paths += [images / sequence / f"{view.prefix}_{number}.png" for number in range(len(hands))]
         if not self.paths:
-            raise ValueError(f"{root / 'labels'} holds no frames of the {split} split")
+            raise ValueError(f"{root / 'labels'} holds no frames of the {split} split: unpack STB's labels again")
         xyz, K = np.concatenate(xyz), np.concatenate(K)
         self.uv = project(xyz, K).astype(np.float32)
         self.xyz, self.K = xyz.astype(np.float32), K.astype(np.float32)
         self.visible = np.ones(self.xyz.shape[:2], bool)
 
-    def stamp(self):
-        """Digest of the labels and of the pictures' sizes on disk: tells one dataset from another in seconds."""
-        hasher = hashlib.sha256()
-        for array in (self.xyz, self.uv, self.visible, self.K):
-            hasher.update(np.ascontiguousarray(array))
-        ours = {path.name for path in self.paths}
-        for folder in dict.fromkeys(path.parent for path in self.paths):
-            with os.scandir(folder) as entries:
-                sizes = sorted((entry.name, entry.stat().st_size) for entry in entries if entry.name in ours)
-            hasher.update(repr((folder.name, sizes)).encode())
-        return hasher.hexdigest()[:16]
-
-    def __len__(self):
-        return len(self.xyz)
+    def picture_sizes(self):
+        """Bytes on disk of each frame's picture, int64 (N, 1); -1 where it is missing."""
+        found = {folder: file_sizes(folder) for folder in {path.parent for path in self.paths}}
+        return np.array([[found[path.parent].get(path.name, -1)] for path in self.paths])
 
     def __getitem__(self, index):
         if not -len(self) <= index < len(self):
@@ -185,5 +171,5 @@ class STB:
         path = self.paths[index]
         image = read_image(path, "RGB")
         if image.shape[:2] != (HEIGHT, WIDTH):
-            raise ValueError(f"{path} is {image.shape[1]} x {image.shape[0]} pixels, expected {WIDTH} x {HEIGHT}")
+            raise ValueError(f"{path} is {image.shape[1]} x {image.shape[0]} pixels, expected {WIDTH} x {HEIGHT}: unpack it again")
         return Frame(image, self.xyz[index], self.uv[index], self.K[index], "left", self.visible[index])

@@ -9,7 +9,6 @@ root/{training,evaluation}/color/%05d.png RGB
                            anno_{set}.pickle, factors.csv
 """
 
-import io
 import json
 import pickle
 import shutil
@@ -19,14 +18,14 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from handpose.data.rhd import load_arrays
 from handpose.data.stb import HEIGHT, WIDTH
 from handpose.data.synthetic.factors import factors, table
 from handpose.data.synthetic.files import replace, save_png
 from handpose.data.synthetic.picture import render
 from handpose.data.synthetic.scene import SPLITS, draw_frame, label, project
 from handpose.data.synthetic.write_stb import write_sequences
-from handpose.records import available_cores
+from handpose.data.untrusted import load_arrays
+from handpose.records import available_cores, read_json
 from handpose.skeleton import RHD_ORDER
 
 #: Changes whenever the same arguments would give other bytes.
@@ -76,7 +75,7 @@ def _write_chunk(folder, seed, split, indices, size, record, progress):
 
 def _assemble(folder, split, records):
     """Join the chunks' records into factors.csv and the pickle, which marks the set as complete."""
-    rows = [row for record in records for row in load_arrays(io.BytesIO(record.read_bytes()))]
+    rows = [row for record in records for row in load_arrays(record.read_bytes())]
     text = table([values for _, values in rows])
     replace(folder / "factors.csv", lambda partial: partial.write_text(text))
     labels = {index: annotations for index, (annotations, _) in enumerate(rows)}
@@ -145,7 +144,9 @@ def write_synthetic(root, layout="rhd", training=0, evaluation=0, size=320, seed
     }
     settings = root / "synthetic.json"
     if settings.exists():
-        found = json.loads(settings.read_text())
+        found = read_json(settings)
+        if not isinstance(found, dict):
+            raise ValueError(f"{settings} does not say what the folder holds: choose another folder or remove it")
         if found != wanted:
             other = ", ".join(f"{key}={found.get(key)!r}" for key in wanted if found.get(key) != wanted[key])
             raise ValueError(
