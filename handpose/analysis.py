@@ -117,13 +117,7 @@ def redraw(data, rows, seed, size):
     for place, row in enumerate(rows):
         index = int(shards.frame[row])
         drawn, labels = draw_frame(seed, "evaluation", index, size), frames[index]
-        rng = np.random.default_rng([seed, index, 1])
-        kind = str(rng.choice(background.KINDS, p=background.SHARES))
-        changed = {
-            "same": drawn,
-            "background": replace(drawn, background_kind=kind, background_seed=int(rng.integers(2**31))),
-            "light": replace(drawn, light=draw_light(rng)),
-        }
+        changed = exchanged(drawn, seed, index)
         centre, side = crop_box(labels.uv)
         side, resolution = side * ROTATION_MARGIN, shards.crops.shape[1]
         for name, frame in changed.items():
@@ -134,6 +128,20 @@ def redraw(data, rows, seed, size):
                 crop = rectify(image, centre, side, resolution, labels.K, view_rotation(centre, labels.K))
             crops[name][place] = crop[:, ::-1] if shards.left[row] else crop
     return crops
+
+
+def exchanged(drawn, seed, index):
+    """The ``SyntheticFrame`` ``drawn`` as it is, and with only the background, or only the light, exchanged: {change: frame}.
+
+    seed, index: those that it was drawn with; what is put in its place depends on them alone.
+    """
+    rng = np.random.default_rng([seed, index, 1])
+    kind = str(rng.choice(background.KINDS, p=background.SHARES))
+    return {
+        "same": drawn,
+        "background": replace(drawn, background_kind=kind, background_seed=int(rng.integers(2**31))),
+        "light": replace(drawn, light=draw_light(rng)),
+    }
 
 
 class Probe(NamedTuple):

@@ -17,7 +17,7 @@ from .results import Result, labels_of
 
 ROOT = PACKAGE.parent
 _UNFINISHED = shutil.ignore_patterns("failed-*", ".*")
-_VARIANT = shutil.ignore_patterns(".*", "analysis.npz")  # of a changed setting only the error is shown
+_VARIANT = shutil.ignore_patterns(".*", "analysis.npz", "explorer.npz")  # of a changed setting only the error is shown
 
 
 def check(pages):
@@ -35,13 +35,14 @@ def stage(pages, site):
     """
     check(pages)
     site = Path(site)
-    for path in (site / "book", site / "handpose", site / "notebooks"):
+    for path in (site / "book", site / "handpose", site / "notebooks", site / "tests"):
         shutil.rmtree(path, ignore_errors=True)
     site.mkdir(parents=True, exist_ok=True)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(ROOT / name, site / name)
     shutil.copytree(ROOT / "book", site / "book", ignore=shutil.ignore_patterns("runs"))
     shutil.copytree(PACKAGE, site / "handpose", ignore=shutil.ignore_patterns("__pycache__"))  # shown from source
+    shutil.copytree(ROOT / "tests", site / "tests", ignore=shutil.ignore_patterns("__pycache__"))  # the equation index shows them
     shutil.copytree(ROOT / "notebooks", site / "notebooks", ignore=shutil.ignore_patterns(".*"))  # to see what is stale
     shutil.copytree(pages, site / "book" / "runs", ignore=shutil.ignore_patterns("failed-*", ".*", "stages"))
 

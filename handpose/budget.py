@@ -219,10 +219,14 @@ def fit(namespace, until=None):
             folder, _ = drive.keep(output_dir)
         if "row" not in namespace:
             preset, recorded = _results_for(preset, dataset, output_dir)
-    print(f"{_where(device, threads)}; preset {preset}, precision {precision_on(device, preset)}" + "".join(f"; {why}" for why in reasons))
     if "row" not in namespace:
-        print("nothing is trained here: this page shows " + ("the recorded results" if recorded else f"the results in {namespace['output_dir']}"))
+        kind = "the recorded results" if recorded else f"the results in {namespace['output_dir']}"
+        print(f"{_where(device, threads)}; shows {kind} of preset {preset}, trains nothing")
         return preset, threads, recorded
+    what = f"preset {preset}, precision {precision_on(device, preset)}"
+    if recorded:
+        what = f"recorded results of preset {preset}: nothing is trained"
+    print("; ".join([_where(device, threads), what, *reasons]))
     row, seed = namespace["row"], namespace["seed"]
     seeds = tuple(range(seed, seed + namespace.get("seeds", 1)))
     place = None if recorded else output_dir  # what training all of it would cost
@@ -274,22 +278,24 @@ def _where(device, threads):
 
 
 def _cost(left, preset, device, threads, dataset, rendering, recorded):
-    """The line on time and memory."""
+    """The lines on time and memory."""
     if not left:
         return "everything is trained already: this page only opens it"
-    seconds = [training_seconds(stage, preset, device, threads, dataset) for stage in left]
-    first = "the recorded results are shown, nothing is trained; to train them here" if recorded else "to train what is not there yet"
+    first = "to train them here" if recorded else "left to train"
     memory = f"{memory_bytes(preset, device.kind) / 1e9:.1f} GB of {'GPU ' * (device.kind == 'cuda')}memory"
+    seconds = [training_seconds(stage, preset, device, threads, dataset) for stage in left]
     if None in seconds:
         return f"{first}: {memory}; how long is not known, since there is no recorded run to go by"
     _, source = speed(device, precision_on(device, preset), threads)
-    time = about(sum(seconds) + rendering)
+    line = f"{first}: {about(sum(seconds) + rendering)}"
+    if rendering > 60:
+        line += f" ({about(rendering)} of it to render)"
     if device.kind == "cpu" and sum(seconds) > 60:
         t4 = Device("T4", "cuda", int(15e9))
         there = choose(preset, t4, chosen=True)[0]
-        time += f" ({about(sum(training_seconds(stage, there, t4, dataset=dataset) for stage in left) + rendering)} on a T4)"
-    parts = f", {about(rendering)} of it to render the frames" if rendering > 60 else ""
-    return f"{first}: {time}{parts}, and {memory}; estimated from {source}"
+        elsewhere = sum(training_seconds(stage, there, t4, dataset=dataset) for stage in left) + rendering
+        return f"{line}; {memory}\non a T4: {about(elsewhere)}; estimated from {source} and NVIDIA's for a T4"
+    return f"{line}; {memory}\nestimated from {source}"
 
 
 def about(seconds):

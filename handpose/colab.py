@@ -45,7 +45,7 @@ if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
 
     set_up()'''
 _PLACE = re.compile(r'_address, _version = "([^"\n]*)", "([^"\n]*)"')
-_TAGS = ["hide-input"]
+_TAGS = ["remove-cell"]  # from the book's page; it stays in the page's notebook
 
 
 def on_colab():
@@ -160,7 +160,7 @@ def _in_notebook(text, address, insert):
         notebook["cells"][1:1] = found
     for one in found:
         version = "main" if insert else _PLACE.search("".join(one["source"]))[2]
-        one["source"] = cell(address, version).splitlines(keepends=True)
+        one["source"], one["metadata"]["tags"] = cell(address, version).splitlines(keepends=True), _TAGS
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n" if found else text
 
 

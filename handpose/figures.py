@@ -92,6 +92,7 @@ def training_curves(history, *others):
     right.set(xlabel="epoch", ylabel="MEPE, evaluation split (mm)", ylim=(0, 1.08 * highest))
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.set_xlim(0.5, len(history) + 0.5)  # one epoch alone has no range of its own
         axes.xaxis.get_major_locator().set_params(integer=True)
         _mark_phases(axes, [(record.get("stage"), record["phase"]) for record in history])
     figure.legend(*left.get_legend_handles_labels(), loc="lower center", ncols=5, fontsize=8, frameon=False)

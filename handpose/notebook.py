@@ -56,8 +56,8 @@ def _refuse_unknown(unknown, names):
         raise ValueError(f"unknown parameter {name!r}{hint}; this notebook takes {', '.join(names)}")
 
 
-def show(figure, name, alt):
-    """Display a plotly figure under the stable id ``name``, with a text alternative.
+def show(figure, name, alt, caption=""):
+    """Display a plotly figure under the stable id ``name``, with a text alternative, which is its caption where there is no other.
 
     plotly.js comes from the book itself, which loads nothing from the network; from the CDN in Colab.
     """
@@ -66,8 +66,9 @@ def show(figure, name, alt):
     source = "cdn" if colab.on_colab() else False
     drawing = figure.to_html(full_html=False, include_mathjax=False, include_plotlyjs=source, div_id=name,
                              config={"displayModeBar": False, "responsive": True})  # fmt: skip
+    said = f' data-caption="{html.escape(caption, quote=True)}"' if caption else ""
     bundle = {
-        "text/html": f'<div role="img" aria-label="{html.escape(alt, quote=True)}">{drawing}</div>',
+        "text/html": f'<div role="img" aria-label="{html.escape(alt, quote=True)}"{said}>{drawing}</div>',
         "text/plain": f"<figure {name}: {alt}>",
     }
     if _PAGE not in os.environ:  # JupyterLab and VS Code draw from this; a page of the book has no use for it
@@ -208,7 +209,7 @@ def _name_the_commit(page, commit):
 _PAGE_CODE = (
     "skeleton.py", "geometry.py", "metrics.py", "analysis.py", "plausibility.py", "effects.py", "claims.py", "decisions.py",
     "tables.py", "figures.py", "figures_pose.py", "given.py", "placement.py", "own_picture.py", "figures_own.py", "conventions.py",
-    "protocols.py", "examples.py", "figures_data.py",
+    "protocols.py", "examples.py", "figures_data.py", "inside.py", "figures_inside.py", "figures_losses.py", "explorer.py", "explorer.js",
 )  # fmt: skip
 
 

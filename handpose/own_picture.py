@@ -201,7 +201,12 @@ def run_lines(card):
 
 
 def notes(pose):
-    """What was given, assumed and used, as lines of text."""
+    """What was given and assumed, what the numbers are, and of which run, as lines of text."""
+    return [*pose_lines(pose), *[f"run: {line}" for line in run_lines(pose.card)]]
+
+
+def pose_lines(pose):
+    """``notes`` without the run."""
     values = pose.values | {"hand": pose.hand}
     given = ", ".join(f"{name} {_spaced(values[name])}" for name in ("hand", *pose.given))
     lines = [f"given: {given}", *[f"assumed: {name}: {sentence}" for name, sentence in pose.assumed.items()]]
@@ -209,7 +214,7 @@ def notes(pose):
     height, width = pose.image.shape[:2]
     if not ((pose.uv >= 0) & (pose.uv <= (width, height))).all(1).any():
         lines.append("warning: no joint falls on the picture: do root, K and box belong together?")
-    return [*lines, f"relative to the root: {root}; {AXES}", *[f"run: {line}" for line in run_lines(pose.card)]]
+    return [*lines, f"relative to the root: {root}; {AXES}"]
 
 
 def text(pose, name):

@@ -71,10 +71,11 @@ def digest(value):
 def source_digest(*modules):
     """Digest of the package's source files named, "data/shards.py" say; of all of them when none is named.
 
-    Comments, docstrings and blank lines don't count: they change no result.
+    Comments, docstrings and blank lines of Python don't count: they change no result.
     """
     paths = [PACKAGE / module for module in modules] or sorted(PACKAGE.rglob("*.py"))
-    return digest("".join(path.relative_to(PACKAGE).as_posix() + bare_source(path.read_text()) for path in paths).encode())
+    texts = [path.read_text() if path.suffix != ".py" else bare_source(path.read_text()) for path in paths]
+    return digest("".join(path.relative_to(PACKAGE).as_posix() + text for path, text in zip(paths, texts)).encode())
 
 
 def bare_source(text):

@@ -1,9 +1,9 @@
 """Results on disk, small enough to keep: what every table, curve and claim of the book is computed from.
 
 ``results/<dataset>-<preset>/frames.npz`` holds the evaluation labels, once; beside it one folder a row and seed
-with ``predictions.npz``, ``history.json``, ``analysis.npz`` for the rows in ``ANALYSED``, and, written last,
-``run.json``. Poses are kept relative to their root, in tenths of a millimetre; where the network put that root itself
-stands beside them. A preset with changed settings shares the
+with ``predictions.npz``, ``history.json``, ``analysis.npz`` for the rows in ``ANALYSED``, ``explorer.npz`` for row D3, and,
+written last, ``run.json``. Poses are kept relative to their root, in tenths of a millimetre; where the network put that root
+itself stands beside them. A preset with changed settings shares the
 labels of its own where it is measured on the same frames.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import analysis, metrics
+from . import analysis, explorer, metrics
 from . import given as knowledge
 from .experiments import find_preset, find_row, row_stages, stage_owner, stage_settings
 from .records import PACKAGE, atomic_path, digest, only_one, read_json, write_json
@@ -70,6 +70,12 @@ class Result:
         ``given.unpack``.
         """
         return _unpack(self.folder / "analysis.npz")
+
+    @cached_property
+    def explorer(self):
+        """The decoder of row D3 as ``explorer.pack`` keeps it: {name: array}. Raises FileNotFoundError where it was not kept."""
+        with np.load(self.folder / "explorer.npz") as arrays:
+            return dict(arrays)
 
     @property
     def stale(self):
@@ -185,6 +191,10 @@ def _save(folder, name, row, seed, runs, options):
             arrays |= knowledge.pack(knowledge.given(last, data))
         with atomic_path(place / "analysis.npz") as temporary:
             np.savez_compressed(temporary, **_pack(**arrays))
+    if name == "D3" and len(arrays["read_rgb"]) > explorer.DIRECTIONS:
+        kept = explorer.pack(last.networks().rgb_decoder, arrays["read_rgb"], last.card["scale_mm"])
+        with atomic_path(place / "explorer.npz") as temporary:
+            np.savez_compressed(temporary, **kept)
     write_json(card, result_card(name, row, [run.card for run in runs]))
 
 
@@ -223,7 +233,7 @@ def _save_frames(path, data):
     fingerprint = digest([split.target.tobytes().hex(), split.frame.tolist(), root])
     if path.exists():
         kept = _unpack(path)
-        if str(kept["fingerprint"]) != fingerprint and not _same_labels(kept, _centred(split.target, root), split.frame):
+        if str(kept["fingerprint"]) != fingerprint and not _same_frames(kept, split, root):
             raise ValueError(f"{path.parent} holds results on other frames: move it away and try again")
         return
     factors, table = {}, data.root / "evaluation" / "factors.csv"
@@ -239,9 +249,15 @@ def _save_frames(path, data):
         )  # fmt: skip
 
 
-def _same_labels(kept, target, frame):
-    """Whether labels agree to the tenth of a millimetre that is kept: another processor may differ in the last digit."""
-    return np.array_equal(kept["frame"], frame) and np.abs(kept["target"] - target).max() < 0.1
+def _same_frames(kept, split, root):
+    """Whether frames rendered anew are those that were kept: another processor may round the last digit otherwise.
+
+    Labels agree to the tenth of a millimetre that is kept, the first crops to a grey level.
+    """
+    if not np.array_equal(kept["frame"], split.frame):
+        return False
+    crops = np.abs(kept["sample"].astype(float) - split.crops[:8]).mean()
+    return np.abs(kept["target"] - _centred(split.target, root)).max() < 0.1 and crops < 1
 
 
 def _centred(pose, root):

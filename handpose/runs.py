@@ -35,7 +35,10 @@ from .train import make_fabric, predict, train
 
 #: Who reads which dataset.
 READERS = dict(zip(DATASETS, (RHD, RHD, STB), strict=True))
-_FRAME_CODE = ("skeleton.py", "geometry.py", *(f"data/{name}.py" for name in ("untrusted", "frame", "rhd", "stb", "crops", "shards")))
+_FRAME_CODE = (
+    "skeleton.py", "geometry.py", "data/untrusted.py", "data/matlab.py", "data/frame.py", "data/rhd.py", "data/stb.py", "data/crops.py",
+    "data/shards.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

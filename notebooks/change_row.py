@@ -22,7 +22,7 @@
 # As it stands, the notebook shows a row that the paper does not have: the kinematic losses with no alignment before them.
 # That one comes trained with the repository. Change anything and it is trained here.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.

@@ -21,7 +21,7 @@
 # and backgrounds with the statistics of natural pictures. They are **synthetic hands, not RHD**; they only share its
 # files, so that one loader reads both.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.
@@ -68,7 +68,7 @@ from handpose.runs import mean_pose, measure, prepare_data
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 data = prepare_data(preset, dataset, project_path(data_root), project_path(output_dir), workers=threads)
-# %%
+# %% tags=["hide-input"]
 training, evaluation = data.frames("training"), data.frames("evaluation")
 print(f"preset {preset}, dataset {dataset}")
 print(f"{len(training)} training frames, {len(evaluation)} evaluation frames, {training[0].image.shape[1]} px wide")
@@ -181,7 +181,7 @@ plt.show()
 # Predicting the mean training pose for every evaluation frame, with the true root, scale and hand given as to
 # every other method:
 
-# %%
+# %% tags=["hide-input"]
 floor = measure(mean_pose(data), data.evaluation.target, data.evaluation.visible, data.root_joint)
 print(f"mean pose: MEPE {floor['mepe']:.1f} mm, AUC {floor['auc']:.3f}")
 

@@ -23,7 +23,7 @@
 # Neither RHD nor STB comes with it. Facts about the real datasets have their source beside them; code is named by its
 # repository.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.
@@ -61,6 +61,11 @@ recorded: bool = False  # measure the results that come with the repository
 from handpose.notebook import check_parameters
 
 check_parameters(globals(), "preset", "dataset", "data_root", "seed", "seeds", "output_dir", "threads", "recorded")
+
+# %% tags=["remove-input", "nbval-ignore-output"]
+from handpose.budget import fit
+
+preset, threads, recorded = fit(globals())
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 import matplotlib.pyplot as plt

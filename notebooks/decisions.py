@@ -20,7 +20,7 @@
 # change. **All figures come from the dataset and preset named below, none from RHD.** A choice that does not matter here
 # may matter there, with other pictures and longer training.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.
@@ -56,7 +56,7 @@ from handpose.notebook import check_parameters
 
 check_parameters(globals(), "preset", "dataset", "data_root", "output_dir", "recorded")
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["remove-input", "nbval-ignore-output"]
 from handpose.budget import fit
 
 preset, threads, recorded = fit(globals())

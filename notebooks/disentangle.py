@@ -19,7 +19,7 @@
 # The picture's encoder gives 128 latents. Half of them should hold the pose and nothing else: the decoder reads only
 # these, and a discriminator compares them with the latents of a VAE that has only ever seen poses (eqs. 1-4).
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.
@@ -60,7 +60,7 @@ from handpose.notebook import check_parameters
 
 check_parameters(globals(), "preset", "dataset", "data_root", "stage", "row", "seed", "output_dir", "threads", "device", "recorded")
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["remove-input", "nbval-ignore-output"]
 from handpose.budget import fit
 
 preset, threads, recorded = fit(globals())
@@ -84,7 +84,7 @@ options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root)
 # %% tags=["nbval-ignore-output"]
 result = obtain(row, stage, **options)
 
-# %%
+# %% tags=["hide-input"]
 print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}, stage {result.card['stage']}")
 print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics']['auc']:.3f} on the evaluation split")
 if result.stale:

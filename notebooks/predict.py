@@ -30,7 +30,7 @@
 #
 # The same on this page: `papermill notebooks/predict.ipynb out.ipynb -p picture hand.jpg -p hand left -p box "120 80 460 430"`.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.
@@ -79,7 +79,13 @@ check_parameters(
     "picture", "hand", "box", "K", "root", "scale",
 )  # fmt: skip
 
+# %% tags=["remove-input", "nbval-ignore-output"]
+from handpose.budget import fit
+
+preset, threads, recorded = fit(globals())
+
 # %% tags=["hide-input"]
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -99,13 +105,18 @@ if picture and recorded:
 options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir),
                threads=threads, device=device)
 
+
+def wrapped(lines):
+    return [textwrap.fill(line, 86, subsequent_indent="    ") for line in lines]
+
+
 # %% tags=["hide-input", "nbval-ignore-output"]
 result = obtain(row, seed=seed, recorded=recorded, **options)
 everything = Results(result.folder.parent)
 
 # %% tags=["hide-input"]
 print(f"row {row}, preset {preset}, dataset {dataset}, seed {seed}, {len(everything)} evaluation frames")
-print("\n".join(own_picture.run_lines(result.card)[1:]))
+print(*wrapped(own_picture.run_lines(result.card)[1:]), sep="\n")
 if result.stale:
     print(f"stale: {result.stale}")
 
@@ -145,7 +156,7 @@ if pose:
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 if pose:
-    print("\n".join(own_picture.notes(pose)))
+    print(*wrapped(own_picture.pose_lines(pose)), sep="\n")
 
 # %% [markdown]
 # ## The hand in 3D
@@ -209,12 +220,12 @@ if pose:
 # whose focal length is assumed too long. All columns that depend on such a root have `estimated` in their names.
 #
 # **What picture works?** One in which a hand fills a good part of the box, sharp, whole and well lit. JPEG, PNG, WebP and
-# other common files are read, in grey or colour; HEIC is not: save it as JPEG first. The networks see only some
-# dozens of pixels across, so small pictures are enough.
+# other common files are read, in grey or colour; HEIC is not: save it as JPEG first. The networks see the hand in few pixels
+# (`size` of the preset), so small pictures are enough.
 #
-# - **Two hands**: one box and one call each. Where they touch or overlap, expect errors: in training each picture has one.
-# - **Hands that hold something**: not seen in training on synthetic hands. Fingers behind the thing are guessed.
-# - **Gloves, drawings, hands cut off by the edge**: not in the training pictures either.
+# - **Two hands**: one box and one call each. Where they touch or overlap, expect errors: synthetic pictures have one hand each.
+# - **Hands that hold something**: not among the synthetic hands. Fingers behind the thing are guessed.
+# - **Gloves and drawings**: not among them either. Hands cut off by the edge are rare there: expect errors.
 # - **How should it be cut?** Not at all, or with room around the hand. The networks look at a square 1.3 times the box's
 #   longer side; what lies outside the picture is black to them.
 #

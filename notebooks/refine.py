@@ -19,7 +19,7 @@
 # The prediction is refined by two losses that see the hand as a hand: bones through the kinematic chain space (KCS), and
 # distances of joints to lines through other joints (GEO), which take turns from step to step (eqs. 8-17).
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.
@@ -59,7 +59,7 @@ from handpose.notebook import check_parameters
 
 check_parameters(globals(), "preset", "dataset", "data_root", "row", "seed", "output_dir", "threads", "device", "recorded")
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["remove-input", "nbval-ignore-output"]
 from handpose.budget import fit
 
 preset, threads, recorded = fit(globals(), "refine")
@@ -83,7 +83,7 @@ options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root)
 # %% tags=["nbval-ignore-output"]
 result = obtain(row, "refine", **options)
 
-# %%
+# %% tags=["hide-input"]
 print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}, stage {result.card['stage']}")
 print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics']['auc']:.3f} on the evaluation split")
 if result.stale:

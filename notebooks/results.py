@@ -20,7 +20,7 @@
 # the dataset and preset named below, the paper's on RHD**: they can't be compared as numbers, only what a step gains.
 # Where a row has a page in this book, its name leads there.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.
@@ -63,7 +63,7 @@ check_parameters(
     globals(), "preset", "dataset", "data_root", "seed", "seeds", "output_dir", "threads", "device", "recorded", "links"
 )
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["remove-input", "nbval-ignore-output"]
 from handpose.budget import fit
 
 preset, threads, recorded = fit(globals())
@@ -94,7 +94,7 @@ print(f"{len(results)} evaluation frames of {unseen}")
 floor = measure(results.mean_pose, results.target, results.visible, results.root_joint)
 print(f"predicting the mean training pose: MEPE {floor['mepe']:.2f} mm")
 
-# %%
+# %% tags=["hide-input"]
 if not rows:
     raise FileNotFoundError("no row of Tables 1 and 2 has been run with these seeds: run `make book`, or execute row.ipynb")
 missing = [row for row in (*ROWS, *CONTROLS) if row not in rows + controls]

@@ -19,7 +19,7 @@
 # Every row of Tables 1 and 2, and every control, is this notebook with another `row`. All of them side by side:
 # [results](results.ipynb).
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.
@@ -62,7 +62,7 @@ check_parameters(
     globals(), "preset", "dataset", "data_root", "row", "seed", "seeds", "output_dir", "threads", "device", "recorded"
 )
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["remove-input", "nbval-ignore-output"]
 from handpose.budget import fit
 
 preset, threads, recorded = fit(globals())

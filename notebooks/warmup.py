@@ -21,7 +21,7 @@
 # and nothing of depth, from the training frames. It is done **once, for all rows and all seeds**: what the rows differ in
 # comes after it. At preset `paper` there is no warm-up.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
 # Anywhere else it does nothing. To keep what you train when the runtime ends, connect your Drive before you go on:
 # folder icon at the left, then the icon with the Drive.
@@ -61,7 +61,7 @@ from handpose.notebook import check_parameters
 
 check_parameters(globals(), "preset", "dataset", "data_root", "row", "seed", "output_dir", "threads", "device", "recorded")
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["remove-input", "nbval-ignore-output"]
 from handpose.budget import fit
 
 preset, threads, recorded = fit(globals(), "warmup")
@@ -88,7 +88,7 @@ from handpose.experiments import find_preset
 warmed = find_preset(preset).weights == "warmup"
 result = obtain(row, "warmup" if warmed else "disentangle", **options)
 
-# %%
+# %% tags=["hide-input"]
 if not warmed:
     print(f"this preset starts from weights {find_preset(preset).weights!r}: no warm-up; what follows is stage 1")
 print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}, stage {result.card['stage']}")

@@ -30,7 +30,8 @@ def bench_rendering():
         for size, count in ((128, 400), (320, 120)):
             start = time.perf_counter()
             write_synthetic(folder / str(size), training=count, evaluation=0, size=size)
-            print(f"rendered at {size} px, colour, mask and depth written as PNG: {count / (time.perf_counter() - start):.0f} frames a second")
+            rate = count / (time.perf_counter() - start)
+            print(f"rendered at {size} px, colour, mask and depth written as PNG: {rate:.0f} frames a second")
 
 
 def make_frames(count):

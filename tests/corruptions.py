@@ -13,9 +13,9 @@ import zlib
 
 import numpy as np
 from PIL import Image
-from scipy.io import loadmat, savemat
+from scipy.io import savemat
 
-from tests.trees import replace
+from tests.trees import replace, stb_hands
 
 
 def files(root, *ends):
@@ -118,7 +118,8 @@ def remove_folder(rng, root):
 
 def write_settings(rng, root):
     """Another synthetic.json."""
-    value = pick(rng, [b"{", b"[]", b"null", b"{}", b'{"layout": "rhd", "training": "3", "evaluation": null}', b"\xff\xfe", b"[" * 100_000, b"9" * 9999])
+    odd = b'{"layout": "rhd", "training": "3", "evaluation": null}'
+    value = pick(rng, [b"{", b"[]", b"null", b"{}", odd, b"\xff\xfe", b"[" * 100_000, b"9" * 9999])
     (root / "synthetic.json").unlink(missing_ok=True)
     (root / "synthetic.json").write_bytes(value)
     return f"synthetic.json: {value[:40]!r}"
@@ -160,7 +161,8 @@ def damage_chunks(rng, root):
     elif how == "kind":
         parts[place] = rng.bytes(4), body
     else:
-        parts.insert(place, (pick(rng, [b"zTXt", b"iCCP", b"tRNS", b"PLTE", b"gAMA", b"acTL", b"eXIf", b"iTXt"]), b"a\0\0" + zlib.compress(bytes(10**6))))
+        kind = pick(rng, [b"zTXt", b"iCCP", b"tRNS", b"PLTE", b"gAMA", b"acTL", b"eXIf", b"iTXt"])
+        parts.insert(place, (kind, b"a\0\0" + zlib.compress(bytes(10**6))))
     new = b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts)
     replace(path, path.read_bytes()[:8] + new)
     return f"{path.name}: chunk {kind!r}: {how}"
@@ -175,7 +177,7 @@ def another_picture(rng, root):
     file = io.BytesIO()
     try:
         image.save(file, kind)
-    except OSError:  # a format that has no such mode
+    except (OSError, ValueError):  # a format that has no such mode
         Image.new("RGB", size).save(file, kind)
     replace(path, file.getvalue())
     return f"{path.name}: a {kind} of mode {mode}, {size[0]} x {size[1]}"
@@ -191,9 +193,10 @@ class Calls:
 
 def odd_value(rng, array):
     values = [
-        None, "text", b"bytes", 1.5, [], {}, [1, [2]], array.tolist(), array.astype(complex), array.astype(object), array.astype("U9"), array > 0,
-        array.astype("f8"), array.astype(">f4"), array.astype("f2"), array[:-1], array[None], array.T, array[:, :1], np.zeros(0), array * np.nan,
-        array * 1e30, array * 0, -array, array * np.inf, np.full_like(array, 1e-30), [[10**400] * array.shape[1]] * len(array), Calls(),
+        None, "text", b"bytes", 1.5, [], {}, [1, [2]], array.tolist(), array.astype(complex), array.astype(object),
+        array.astype("U9"), array > 0, array.astype("f8"), array.astype(">f4"), array.astype("f2"), array[:-1], array[None],
+        array.T, array[:, :1], np.zeros(0), array * np.nan, array * 1e30, array * 0, -array, array * np.inf,
+        np.full_like(array, 1e-30), [[10**400] * array.shape[1]] * len(array), Calls(),
     ]  # fmt: skip
     return pick(rng, values)
 
@@ -229,11 +232,11 @@ def change_labels(rng, root):
 
 def change_mat(rng, root):
     path = pick(rng, files(root, ".mat"))
-    hands = loadmat(path)["handPara"]
+    hands = stb_hands("B2Random", "SK")
     values = [
-        hands[:2], hands[:, :20], hands[..., 0], np.concatenate([hands] * 3, 2), hands.T, hands * np.nan, hands * 1e30, hands * 0, -hands, hands * 1j,
-        hands > 0, "text", np.array([hands, 1], object), {"a": hands}, np.zeros((0, 0)), np.zeros((3, 21, 0)), hands.astype("i2"), hands.astype("f4"),
-        hands * 1e-3, hands + 1e5,
+        hands[:2], hands[:, :20], hands[..., 0], np.concatenate([hands] * 3, 2), hands.T, hands * np.nan, hands * 1e30,
+        hands * 0, -hands, hands * 1j, hands > 0, "text", np.array([hands, 1], object), {"a": hands}, np.zeros((0, 0)),
+        np.zeros((3, 21, 0)), hands.astype("i2"), hands.astype("f4"), hands * 1e-3, hands + 1e5,
     ]  # fmt: skip
     value = pick(rng, values)
     file, format = io.BytesIO(), pick(rng, ["5", "5", "5", "4"])
@@ -257,7 +260,10 @@ def patch_mat(rng, root):
     return f"{path.name}: a number of its header"
 
 
-ANY = (flip_bytes, flip_bytes, overwrite_block, truncate, empty, append, delete, swap, rename, something_else_in_its_place, remove_folder, write_settings)
+ANY = (
+    flip_bytes, flip_bytes, overwrite_block, truncate, empty, append, delete, swap, rename, something_else_in_its_place,
+    remove_folder, write_settings,
+)  # fmt: skip
 PICTURES = (damage_chunks, damage_chunks, another_picture)
 OF_LAYOUT = {"rhd": (*ANY, *PICTURES, *[change_labels] * 4), "stb": (*ANY, *PICTURES, change_mat, change_mat, patch_mat, patch_mat)}
 

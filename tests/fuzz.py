@@ -5,8 +5,8 @@ must be read right or refused in one line: nothing hangs, nothing crashes, no ot
 """
 
 import argparse
+import contextlib
 import multiprocessing
-import platform
 import shutil
 import sys
 import tempfile
@@ -135,8 +135,7 @@ def run_case(layout, base, healthy, seed, number):
 def serve(connection, bases, healthy, seed):
     """The watched process: takes numbers of cases, gives back what came of them."""
     warnings.simplefilter("error")
-    while True:
-        number = connection.recv()
+    while (number := connection.recv()) is not None:
         layout = layout_of(number)
         connection.send(run_case(layout, bases[layout], healthy[layout], seed, number))
 
@@ -171,6 +170,9 @@ class Watched:
 
     def close(self):
         if self.process is not None:
+            with contextlib.suppress(OSError):  # it is gone
+                self.connection.send(None)
+                self.process.join(1)
             self.process.kill()
             self.process.join()
             self.process = None
@@ -220,8 +222,8 @@ def main():
     print(f"{len(bad)} of {options.count} were neither read right nor refused in one line")
     if options.output:
         counts = {layout: {name: counted[name] for name in (*GOOD, *BAD)} for layout, counted in outcomes.items()}
-        where = {key: environment()[key] for key in ("commit", "dirty")}
-        write_json(options.output, {"count": options.count, "seed": options.seed, "outcomes": counts, "bad": bad, "python": platform.python_version(), **where})
+        about = {key: environment()[key] for key in ("commit", "dirty", "versions", "platform")}
+        write_json(options.output, {"count": options.count, "seed": options.seed, "outcomes": counts, "bad": bad, **about})
     return 1 if bad else 0
 
 

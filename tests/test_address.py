@@ -113,7 +113,9 @@ def test_the_readmes_badges_show_the_tests_where_there_are_such(tmp_path):
     assert address.badges("", tmp_path) == ""
 
 
-@pytest.mark.parametrize("url, stored", [(f" {URL}/ ", URL), (f"{URL}.git", URL), ("", ""), ("https://gitlab.com/a/b", "https://gitlab.com/a/b")])
+@pytest.mark.parametrize("url, stored", [
+    (f" {URL}/ ", URL), (f"{URL}.git", URL), ("", ""), ("https://gitlab.com/a/b", "https://gitlab.com/a/b"),
+])  # fmt: skip
 def test_addresses_are_stored_in_one_form(url, stored):
     assert check_address(url) == stored
 
@@ -138,7 +140,9 @@ def test_a_users_own_page_has_no_folder():
     assert address.book_link("https://github.com/Ann/Hands") == "https://ann.github.io/Hands/"
 
 
-@pytest.mark.parametrize("name, old, error", [("_config.yml", 'url: ""', "no line `url"), ("README.md", "<!-- /address -->", "README.md has no")])
+@pytest.mark.parametrize("name, old, error", [
+    ("_config.yml", 'url: ""', "no line `url"), ("README.md", "<!-- /address -->", "README.md has no"),
+])  # fmt: skip
 def test_a_place_that_is_gone_is_said_before_anything_is_written(tmp_path, name, old, error):
     folder = checkout(tmp_path)
     (folder / name).write_text((folder / name).read_text().replace(old, "nothing"))
@@ -173,8 +177,11 @@ def test_the_command_says_what_it_did(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arguments, command", [
-    (["URL=https://github.com/a/b"], 'handpose.address "https://github.com/a/b"'), (["URL="], 'handpose.address ""'), ([], "handpose.address \n"),
+    (["URL=https://github.com/a/b"], 'handpose.address "https://github.com/a/b"'),
+    (["URL="], 'handpose.address ""'),
+    ([], "handpose.address \n"),
 ])  # fmt: skip
 def test_make_address(arguments, command):
-    done = subprocess.run(["make", "--dry-run", "--old-file=.venv/ready", "address", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    make = ["make", "--dry-run", "--old-file=.venv/ready", "address", *arguments]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True)
     assert command in done.stdout

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from handpose.data import RHD, open_shards
+from handpose.data.__main__ import main
 from handpose.data.doctor import examine
 from handpose.data.shards import write_shards
 from tests.trees import (
     COUNTS,
     SIZE,
     assert_refused_everywhere,
-    labels_path,
     refused,
     replace,
     rhd_entry,
@@ -80,6 +80,8 @@ def test_a_missing_root(tmp_path):
         (b"", "annotation"),
         (pickle.dumps(entries())[:-40], "annotation"),
         (b"<html>\n<body>not found</body>", "annotation"),
+        (b"cos\nsystem\n(S'exit 1'\ntR.", "os.system, which no RHD annotation needs"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "no frames"),  # 8 bytes that ask for gigabytes
         (poked("xyz", np.nan), "frame 1"),
         (poked("xyz", 1e30), "frame 1"),
         (poked("uv_vis", np.inf), "frame 1"),
@@ -238,7 +240,12 @@ def test_a_hand_without_visible_joint_and_a_mask_without_a_hand_are_kept_and_sai
 def test_no_path_leaves_the_root(root, monkeypatch):
     """Whatever the labels say, the only files opened are those of the layout."""
     opened = []
-    monkeypatch.setattr("handpose.data.rhd.read_image", lambda path, mode: opened.append(path) or np.zeros((SIZE, SIZE, 3)[: 3 if mode == "RGB" else 2], np.uint8))
+
+    def read(path, mode):
+        opened.append(path)
+        return np.zeros((SIZE, SIZE, 3) if mode == "RGB" else (SIZE, SIZE), np.uint8)
+
+    monkeypatch.setattr("handpose.data.rhd.read_image", read)
     for split, count in COUNTS.items():
         frames = RHD(root, split)
         for index in (*range(count), -1):
@@ -256,3 +263,16 @@ def test_open_shards_refuses_what_a_broken_write_left(root, tmp_path):
     for left in tmp_path.glob("shards*"):
         with refused(FileNotFoundError, left, "write_shards"):
             open_shards(left)
+
+
+def test_the_doctor_names_the_first_broken_files_or_all_of_them(root, capsys):
+    paths = [png(root, kind, index) for kind in ("color", "mask") for index in range(COUNTS["training"])]
+    for path in paths[1:]:
+        path.unlink()
+    replace(paths[0], b"")
+    assert main(["check", str(root)]) == 1
+    text = capsys.readouterr().out
+    assert sum(str(path) in text for path in paths) == 3 and "2 more files like these (--all names them)" in text
+    assert main(["check", str(root), "--all"]) == 1
+    text = capsys.readouterr().out
+    assert all(str(path) in text for path in paths[1:])

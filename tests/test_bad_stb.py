@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 from scipy.sparse import csc_array
 
 from handpose.data import STB
@@ -106,8 +107,6 @@ def matrix(dims, kind=6, payload=b"", name=b"handPara", compress=False, stated=N
 
 def saved(value, **options):
     file = io.BytesIO()
-    from scipy.io import savemat
-
     savemat(file, value, **options)
     return file.getvalue()
 

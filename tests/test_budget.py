@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from handpose import budget, drive
 from handpose.budget import (
-    RESNET18_PER_PIXEL, Device, about, choose, find_device, fit, left_to_train, memory_bytes, precision_on, recorded_speed, training_seconds,
+    RESNET18_PER_PIXEL, Device, about, choose, find_device, fit, left_to_train, memory_bytes, precision_on, recorded_speed,
+    training_seconds,
 )  # fmt: skip
 from handpose.data.augment import Batch
 from handpose.experiments import PRESETS, ROWS, find_preset, row_stages
@@ -142,15 +143,20 @@ def test_the_device_is_found_and_named(with_t4):
 def test_elsewhere_nothing_changes(preset, tmp_path, capsys):
     given = PARAMETERS | {"preset": preset, "threads": 3, "output_dir": str(tmp_path), "device": "cpu"}
     assert fit(given) == (preset, 3, False)
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith("runs on CPU") and f", 3 threads; preset {preset}, precision " in first
-    assert second.startswith("to train what is not there yet: ") and second.endswith("GB of memory; estimated from the recorded run's speed")
+    assert second.startswith("left to train: ") and second.endswith("GB of memory")
+    assert "estimated from the recorded run's speed" in third
+    assert max(map(len, (first, second, third))) < 96  # a page's column
     assert list(tmp_path.iterdir()) == []
 
 
 def test_recorded_results_cost_nothing_and_say_what_training_would(tmp_path, capsys):
     assert fit(PARAMETERS | {"preset": "desktop", "recorded": True, "output_dir": str(tmp_path)}) == ("desktop", 1, True)
-    assert "the recorded results are shown, nothing is trained; to train them here: about " in capsys.readouterr().out
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.endswith("; recorded results of preset desktop: nothing is trained")
+    assert second.startswith("to train them here: about ") and third.startswith("on a T4: about ")
+    assert max(map(len, (first, second, third))) < 96
 
 
 def test_colab_without_a_gpu_says_so_and_runs_quick(on_colab, monkeypatch, tmp_path, capsys):
@@ -159,7 +165,7 @@ def test_colab_without_a_gpu_says_so_and_runs_quick(on_colab, monkeypatch, tmp_p
     assert fit(given) == ("quick", 2, False)
     said = capsys.readouterr().out
     assert "preset quick" in said and "no GPU in this runtime (Runtime > Change runtime type > T4 GPU gives one)" in said
-    assert "on a T4)" in said and "connect your Drive" in said
+    assert "\non a T4: about" in said and "connect your Drive" in said
     assert fit(given | {"preset": "paper"})[0] == "quick"
     assert "paper would take days: quick instead" in capsys.readouterr().out
     assert fit(given | {"preset": "paper", "device": "cpu"})[0] == "paper"
@@ -167,10 +173,10 @@ def test_colab_without_a_gpu_says_so_and_runs_quick(on_colab, monkeypatch, tmp_p
 
 def test_colab_with_a_t4_names_it_and_fits_it(on_colab, with_t4, tmp_path, capsys):
     assert fit(PARAMETERS | {"preset": "paper", "output_dir": str(tmp_path)}) == ("paper+precision=16-mixed", 2, False)
-    first, second, third = capsys.readouterr().out.splitlines()
-    assert first == ("runs on Tesla T4 (16 GB); preset paper+precision=16-mixed, precision 16-mixed; float16, since this GPU has no bfloat16")
-    assert "hours, about " in second and "GB of GPU memory; estimated from NVIDIA's ResNet-50 on a T4" in second
-    assert third.startswith("what is trained is lost when this runtime ends")
+    first, second, third, fourth = capsys.readouterr().out.splitlines()
+    assert first == "runs on Tesla T4 (16 GB); preset paper+precision=16-mixed, precision 16-mixed; float16, since this GPU has no bfloat16"
+    assert " hours (about " in second and second.endswith("GB of GPU memory") and third == "estimated from NVIDIA's ResNet-50 on a T4"
+    assert fourth.startswith("what is trained is lost when this runtime ends")
 
 
 def test_what_papermill_put_in_counts_as_chosen(on_colab, monkeypatch, tmp_path):
@@ -183,7 +189,7 @@ def test_what_papermill_put_in_counts_as_chosen(on_colab, monkeypatch, tmp_path)
 
 def test_papermill_itself_is_recognised(on_colab, tmp_path):
     """Through a kernel: what it says of the cells that ran."""
-    source = 'from handpose.budget import fit\nprint(fit({"output_dir": "runs", **PARAMETERS, "preset": preset, "In": In, "recorded": False}))'
+    source = 'from handpose.budget import fit\nprint(fit({"output_dir": "runs", **PARAMETERS, "preset": preset, "In": In}))'
     cells = [nbformat.v4.new_code_cell('preset: str = "smoke"', metadata={"tags": ["parameters"]}),
              nbformat.v4.new_code_cell(source.replace("PARAMETERS", repr(PARAMETERS | {"device": "cpu"})))]  # fmt: skip
     notebook = nbformat.v4.new_notebook(cells=cells)
@@ -198,7 +204,7 @@ def test_papermill_itself_is_recognised(on_colab, tmp_path):
 def test_a_page_that_reads_shows_the_recorded_results_where_there_are_no_others(on_colab, tmp_path, capsys):
     given = {"preset": "smoke", "dataset": "synthetic", "data_root": "", "output_dir": str(tmp_path), "recorded": False}
     assert fit(given)[::2] == ("desktop", True)
-    assert "this page shows the recorded results" in capsys.readouterr().out
+    assert "shows the recorded results of preset desktop, trains nothing\n" in capsys.readouterr().out
     (tmp_path / "results" / "synthetic-quick" / "A-seed0").mkdir(parents=True)
     (tmp_path / "results" / "synthetic-quick" / "A-seed0" / "run.json").write_text("{}")
     assert fit(given)[::2] == ("quick", False)
@@ -214,7 +220,9 @@ def test_stages_that_are_there_cost_nothing(tmp_path):
     assert left_to_train("D3", preset, output_dir=tmp_path) == ["disentangle", "align", "refine"]
 
 
-@pytest.mark.parametrize("until, expected", [("warmup", ["warmup"]), ("align", ["warmup", "disentangle", "align"]), (None, ["warmup", "disentangle", "align", "refine"])])
+@pytest.mark.parametrize("until, expected", [
+    ("warmup", ["warmup"]), ("align", ["warmup", "disentangle", "align"]), (None, ["warmup", "disentangle", "align", "refine"]),
+])  # fmt: skip
 def test_a_stages_page_ends_with_its_stage(until, expected):
     assert left_to_train("D3", "quick", output_dir=None, until=until) == expected
     assert left_to_train("D3", "paper", output_dir=None, until="warmup") == ["disentangle"]  # no warm-up there: its page shows stage 1
@@ -230,14 +238,17 @@ def test_with_a_drive_the_run_is_kept_and_found_again(on_colab, tmp_path, monkey
     assert fit(given)[0] == preset
     assert f"kept in your Drive, in {tmp_path / 'MyDrive' / 'handpose'}" in capsys.readouterr().out
     assert (tmp_path / "runs" / "stages" / "x" / "last.safetensors").read_text() == "epoch 7"
-    records = {path.parent.name for path in (tmp_path / "MyDrive" / "handpose" / "shards").glob("*/shards.json")}
-    assert len(records) == 2
-    for path in (tmp_path / "runs" / "shards").glob("*/shards.json"):
-        assert read_json(path)["fingerprint"] == read_json(tmp_path / "MyDrive" / "handpose" / "shards" / path.parent.name / "shards.json")["fingerprint"]
+    here, there = (
+        {path.parent.name: read_json(path)["fingerprint"] for path in root.glob("shards/*/shards.json")}
+        for root in (tmp_path / "runs", tmp_path / "MyDrive" / "handpose")
+    )
+    assert len(here) == 2 and here == there
     drive.keep(tmp_path / "runs")[1]()
 
 
-@pytest.mark.parametrize("seconds, words", [(3, "less than a minute"), (70, "about a minute"), (600, "about 10 minutes"), (9000, "about 2.5 hours"), (90000, "about 25 hours")])
+@pytest.mark.parametrize("seconds, words", [
+    (3, "less than a minute"), (70, "about a minute"), (600, "about 10 minutes"), (9000, "about 2.5 hours"), (90000, "about 25 hours"),
+])  # fmt: skip
 def test_durations_are_for_people(seconds, words):
     assert about(seconds) == words
 
@@ -265,5 +276,5 @@ def test_the_notebooks_ask():
     for path in sorted((ROOT / "notebooks").glob("*.py")):
         text = path.read_text()
         if path.stem != "data" and "preset: str" in text:
-            assert "preset, threads, recorded = fit(globals()" in text, path.stem
-            assert text.index("check_parameters(") < text.index("= fit(globals()") < text.index("import matplotlib")
+            assert "threads, recorded = fit(globals()" in text, path.stem
+            assert text.index("check_parameters(") < text.index("= fit(globals()")

@@ -163,7 +163,7 @@ def test_every_notebook_begins_with_the_very_same_cell(path):
     for cells in (nbformat.read(path, 4).cells, jupytext.read(path.with_suffix(".py")).cells):
         first = next(cell for cell in cells if cell.cell_type == "code")
         assert first.source == expected and cells.index(first) == 1
-        assert "hide-input" in first.metadata["tags"]
+        assert first.metadata["tags"] == ["remove-cell"]  # of no use on the book's page
         assert sum(colab.is_cell(cell.source) for cell in cells) == 1
     assert not first.get("outputs")
 
@@ -191,7 +191,7 @@ def test_a_new_notebook_gets_the_cell_and_pages_keep_their_commit(tmp_path):
     assert colab.write_cells(address, tmp_path) == {}
     for path, content in colab.write_cells("", tmp_path).items():
         path.write_text(content)
-    assert (tmp_path / "notebooks" / "new.py").read_text().replace('# %% tags=["hide-input"]\n' + colab.cell() + "\n\n", "") == text
+    assert (tmp_path / "notebooks" / "new.py").read_text().replace('# %% tags=["remove-cell"]\n' + colab.cell() + "\n\n", "") == text
 
 
 def test_an_executed_page_fetches_the_commit_that_made_it(tmp_path):

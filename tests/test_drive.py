@@ -58,7 +58,12 @@ def test_what_is_replaced_goes_empty_to_the_bin(places, monkeypatch):
     output_dir, folder = places
     store(output_dir, folder)
     binned, replace = [], os.replace
-    monkeypatch.setattr(drive.os, "replace", lambda part, target: (binned.append(os.path.exists(target) and os.path.getsize(target)), replace(part, target)))
+
+    def watched(part, target):
+        binned.append(os.path.exists(target) and os.path.getsize(target))
+        replace(part, target)
+
+    monkeypatch.setattr(drive.os, "replace", watched)
     (output_dir / STAGE / "last.safetensors").write_text("epoch 22")
     store(output_dir, folder)
     assert binned == [0]

@@ -40,8 +40,9 @@ class NoHand(RHD):
 
 
 @pytest.mark.parametrize("reader, outcome", [
-    (partial(raising, KeyError("xyz")), "exception"), (partial(raising, ValueError("two\nlines")), "lines"), (partial(raising, ValueError("")), "lines"),
-    (partial(raising, UnicodeDecodeError("utf-8", b"a", 0, 1, "no text")), "lines"), (NoHand, "wrong"), (RHD, "read as before"),
+    (partial(raising, KeyError("xyz")), "exception"), (partial(raising, ValueError("two\nlines")), "lines"),
+    (partial(raising, ValueError("")), "lines"), (partial(raising, UnicodeDecodeError("utf-8", b"a", 0, 1, "no text")), "lines"),
+    (NoHand, "wrong"), (RHD, "read as before"),
 ])  # fmt: skip
 def test_a_loader_that_errs_is_noticed(tmp_path, monkeypatch, reader, outcome):
     base = write_rhd(tmp_path / "rhd")

@@ -137,12 +137,16 @@ def test_a_result_says_when_it_is_stale(whole, tiny, monkeypatch):
     assert whole.stale == "the code that trains has changed"
 
 
-def test_results_on_other_data_are_not_mixed(tiny, whole, monkeypatch):
+@pytest.mark.parametrize("what", ["target", "crops"])
+def test_results_on_other_data_are_not_mixed(tiny, whole, monkeypatch, what):
     real = results.prepare_data
 
     def other(*arguments, **options):
         data = real(*arguments, **options)
-        split = dataclasses.replace(data.evaluation, target=data.evaluation.target + 1)
+        moved = data.evaluation.target + np.eye(21)[0][:, None]  # the wrist by a millimetre; the pictures stay or not
+        crops = data.evaluation.crops if what == "target" else 255 - np.asarray(data.evaluation.crops)
+        target = moved if what == "target" else data.evaluation.target + np.float32(1e-4)
+        split = dataclasses.replace(data.evaluation, target=target, crops=crops)
         return dataclasses.replace(data, evaluation=split)
 
     (whole.folder / "run.json").unlink()

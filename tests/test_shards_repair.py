@@ -150,7 +150,8 @@ def test_a_killed_write_goes_on_to_the_same_fingerprint(made, tmp_path, monkeypa
     """SIGKILL as soon as the first, the third, the seventh record is there; what was done is not done again."""
     monkeypatch.setattr(shards, "_CHUNK", 2)
     for wait_for in (1, 3, 7):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, made[0], tmp_path / "shards"], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        command = [sys.executable, "-c", KILLED, made[0], tmp_path / "shards"]
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
         while process.poll() is None and len(list(tmp_path.glob("shards.unfinished-*/labels-*.npz"))) < wait_for:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)

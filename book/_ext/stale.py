@@ -13,8 +13,9 @@ def _warn(app, doctree):
         return
     why = stale_page(page, Path(app.srcdir) / "notebooks")
     if why:
-        text = f"This page is stale: {why}. Make it again with `make pages`, or `make book`."
-        warning = nodes.warning("", nodes.paragraph(text=text), classes=["stale"])
+        text = nodes.paragraph("", f"This page is stale: {why}. Make it again with ")
+        text += [nodes.literal(text="make pages"), nodes.Text(", or "), nodes.literal(text="make book"), nodes.Text(".")]
+        warning = nodes.warning("", text, classes=["stale"])
         doctree.next_node(nodes.section).insert(1, warning)
 
 

@@ -219,16 +219,19 @@ def _write_chunk(dataset, work, number, chunk, sizes, resolution, view, bar):
         bar.update()
     if bad:
         return bad
-    crops = np.array([crop for crop, _ in good], np.uint8).tobytes()
+    checksum = 0
     try:
         with open(work / "raw.npy", "r+b") as file:
             file.seek(_start(work / "raw.npy") + number * _CHUNK * resolution * resolution * 3)
-            file.write(crops)
+            for crop, _ in good:
+                crop = np.ascontiguousarray(crop)
+                checksum = zlib.crc32(crop, checksum)
+                file.write(crop)
     except OSError as error:  # a full disk, say
         raise OSError(error.errno, f"{error.strerror}: make room, then the same call goes on where it stopped", str(work)) from None
     labels = {name: np.array([label[name] for _, label in good]) for name in _LABELS}
     with atomic_path(_record(work, number)) as temporary:  # after the pixels; should they be lost, the checksum tells
-        np.savez(temporary, sizes=sizes[chunk], checksum=zlib.crc32(crops), **labels)
+        np.savez(temporary, sizes=sizes[chunk], checksum=checksum, **labels)
     return []
 
 

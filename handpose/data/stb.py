@@ -16,7 +16,8 @@ from scipy.spatial.transform import Rotation
 from ..geometry import project
 from ..skeleton import STB_ORDER
 from .frame import Frame, Labelled, read_image
-from .untrusted import file_sizes, load_matlab, read_bytes
+from .matlab import load_matlab
+from .untrusted import file_sizes, read_bytes
 
 #: Sequences of each split: the first background is measured, the other five are learned from.
 SEQUENCES = {

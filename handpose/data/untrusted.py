@@ -1,6 +1,6 @@
 """Files from elsewhere, read without running them and without believing the sizes that they state.
 
-RHD's labels are a pickle, which is a program; STB's are MATLAB files, whose header may promise any number of values.
+RHD's labels are a pickle, which is a program; whatever this one asks for but arrays of numbers is refused.
 """
 
 import contextlib
@@ -10,13 +10,9 @@ import os
 import pickle
 import re
 import struct
-import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat, whosmat
-from scipy.io.matlab import matfile_version
 
 _LARGEST = 2**30
 
@@ -116,10 +112,10 @@ _STAND_INS = {
         )
     },
 }
-_REFUSED = (
+_REFUSED = [getattr(pickle, name)[0] for name in (
     "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID",
     "EMPTY_SET", "ADDITEMS", "FROZENSET", "NEXT_BUFFER", "READONLY_BUFFER",
-)  # fmt: skip
+)]  # fmt: skip
 
 
 class _ArraysOnly(pickle._Unpickler):
@@ -130,7 +126,7 @@ class _ArraysOnly(pickle._Unpickler):
     for ever to look up.
     """
 
-    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in [getattr(pickle, name)[0] for name in _REFUSED]}
+    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in _REFUSED}
 
     def find_class(self, module, name):
         if (module, name) not in _STAND_INS:
@@ -211,60 +207,3 @@ def numeric_array(value, shape):
         except OverflowError:
             return None
     return value if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" else None
-
-
-# MATLAB files
-
-_COMPRESSED = 15
-
-
-def load_matlab(data, name, most):
-    """The numeric array ``name`` of a MATLAB 5 file (bytes); None when there is no such variable.
-
-    Raises ValueError, in one line, when it is another version, is broken, holds no numbers under that name, or states
-    more than ``most`` of them.
-    """
-    try:
-        version = matfile_version(io.BytesIO(data))[0]
-    except Exception as error:
-        raise ValueError(f"it is no MATLAB file: {one_line(error)}") from None
-    if version != 1:
-        raise ValueError(f"it is a MATLAB {'7.3' if version == 2 else '4'} file and not version 5: save it with -v7")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            data = _inflate(data, 16 * most + 2**20)
-            found = {variable: (shape, kind) for variable, shape, kind in whosmat(io.BytesIO(data))}
-            if name not in found:
-                return None
-            shape, kind = found[name]
-            if not re.fullmatch(r"u?int\d+|single|double", kind):
-                raise ValueError(f"{name} is not numeric but {kind}")
-            if np.prod(shape, dtype=float) > most:
-                raise ValueError(f"{name} has shape {tuple(shape)}, more than any label file")
-            if min(shape, default=0) < 0:
-                raise ValueError(f"{name} has shape {tuple(shape)}")
-            array = loadmat(io.BytesIO(data), variable_names=[name])[name]
-            if array.dtype.kind not in "fiu":
-                raise ValueError(f"{name} is not numeric but complex")
-            return array
-    except Exception as error:  # a broken file can raise nearly anything
-        raise ValueError(one_line(error)) from None
-
-
-def _inflate(data, most):
-    """The same MATLAB 5 file with its compressed parts unpacked, ``most`` bytes of them at most."""
-    order = "<" if data[126:128] == b"IM" else ">"
-    parts, position = [data[:128]], 128
-    while position + 8 <= len(data):
-        kind, size = struct.unpack_from(f"{order}II", data, position)
-        if kind != _COMPRESSED:
-            parts.append(data[position : position + 8 + size])
-        else:
-            stream = zlib.decompressobj()
-            parts.append(stream.decompress(data[position + 8 : position + 8 + size], most))
-            if not stream.eof:
-                raise ValueError("a compressed part is cut short or larger than any label file")
-            most -= len(parts[-1])
-        position += 8 + size
-    return b"".join(parts)

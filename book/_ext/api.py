@@ -1,0 +1,23 @@
+"""The API pages: docstrings are plain text; here they become reStructuredText with nothing in them taken for markup."""
+
+import re
+
+#: What stays as it is: ``code`` in double backticks.
+_CODE = re.compile(r"(``.+?``)")
+_MARKUP = re.compile(r"([\\*`|]|(?<=\w)_(?!\w)|(?<=\s)_(?=\s))")
+
+
+def plain(line):
+    """A line of plain text with what reStructuredText would take for markup escaped: "x_ *y" -> "x\\_ \\*y"."""
+    return "".join(part if part.startswith("``") else _MARKUP.sub(r"\\\1", part) for part in _CODE.split(line))
+
+
+def _docstring(app, what, name, obj, options, lines):
+    lines[:] = [plain(line) for line in lines]
+    if lines and what in ("function", "class", "method", "attribute", "property", "data") and lines[-1]:
+        lines.append("")
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", _docstring)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
