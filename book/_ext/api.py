@@ -4,12 +4,15 @@ import re
 
 #: What stays as it is: ``code`` in double backticks.
 _CODE = re.compile(r"(``.+?``)")
+#: A line's first word that would start a numbered list: "2.", "a)", "(iv)", "mm.".
+_ENUMERATOR = re.compile(r"^(\s*)(?=\(?\w{1,8}[.)](?:\s|$))")
 _MARKUP = re.compile(r"([\\*`|]|(?<=\w)_(?!\w)|(?<=\s)_(?=\s))")
 
 
 def plain(line):
     """A line of plain text with what reStructuredText would take for markup escaped: "x_ *y" -> "x\\_ \\*y"."""
-    return "".join(part if part.startswith("``") else _MARKUP.sub(r"\\\1", part) for part in _CODE.split(line))
+    escaped = "".join(part if part.startswith("``") else _MARKUP.sub(r"\\\1", part) for part in _CODE.split(line))
+    return _ENUMERATOR.sub(r"\1\\", escaped)
 
 
 def _docstring(app, what, name, obj, options, lines):

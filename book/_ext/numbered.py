@@ -80,9 +80,14 @@ def _write_numbers(app, doctree, docname):
 
 
 def _mend_lists(app, pagename, templatename, context, doctree):
-    """The bibliography calls itself a list and has no items; a screen reader is told nothing by that."""
-    if "body" in context:
-        context["body"] = context["body"].replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    """Two lists that other extensions write break the rules of HTML: the bibliography's has no items, that of modules nests
+    lists outside of items.
+    """
+    body = context.get("body", "").replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    if pagename == "_modules/index":
+        head, _, lists = body.partition("<ul>")
+        body = f"{head}<ul>{lists.replace('<ul>', '').replace('</ul>', '')}</ul>"
+    context["body"] = body
 
 
 def setup(app):

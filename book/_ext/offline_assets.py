@@ -11,7 +11,7 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-_UNUSED = ("*.map", "*.ttf", "fa-brands-*")
+_UNUSED = ("*.map", "*.ttf", "fa-brands-*", "*webpack-macros.html")
 _MATHJAX = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2")
 #: One icon in the theme's script: name:[width, height, [other names], "code", "path" or two paths],
 _ICON = re.compile(r'("?)([\w-]+)\1:\[\d+,\d+,\[([^\[\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?')
