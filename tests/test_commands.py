@@ -40,7 +40,7 @@ HOW = (
     (r'python -c ".*"', "run"),
     (r"\. \.venv/bin/activate", "run"),
     (r"pip install \S+", "pip"),
-    (r"jupyter-book build \.", "tests/test_book.py"),
+    (r"jupyter-book build \.", "tests/conftest.py"),
     (r"conda env create --file environment\.yml", "tests/test_environment.py"),
 )
 #: What makes a command small: the scale alone, and places that every reader has elsewhere.
@@ -111,7 +111,8 @@ def small(command):
 
 
 def test_commands_are_found_in_a_text():
-    text = "Do `make book`, see `x = 1`.\n\n```bash\nmake test    # the tests\n\npapermill a b\n```\n\n```python\nprint(1)\n```\n```text\nno\n```\nor `pip\ninstall uv`"
+    shell_fence, python_fence = "```bash\nmake test    # the tests\n\npapermill a b\n```\n", "```python\nprint(1)\n```\n"
+    text = f"Do `make book`, see `x = 1`.\n\n{shell_fence}\n{python_fence}```text\nno\n```\nor `pip\ninstall uv`"
     assert [one.text for one in commands_of(text)] == ["make test", "papermill a b", "make book", "pip install uv"]
     assert python_of(text) == ["print(1)\n"]
 
@@ -127,7 +128,8 @@ def test_every_command_is_known():
 def checkout(tmp_path_factory):
     """A copy of the checkout with its environment, and in its home what a reader has: frames, a picture, weights."""
     folder = tmp_path_factory.mktemp("checkout") / "handpose-book"
-    names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
     for name in filter(None, names.stdout.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -234,7 +236,7 @@ def test_what_pip_installs_is_there_to_install(command, checkout):
         raise
 
 
-@pytest.mark.parametrize("command", chosen("tests/test_book.py", "tests/test_environment.py"))
+@pytest.mark.parametrize("command", chosen("tests/conftest.py", "tests/test_environment.py"))
 def test_what_another_test_runs_stands_there(command):
     words = {"jupyter-book build .": '"jupyter-book"), "build", "."', "conda env create --file environment.yml": '"environment.yml"'}
     assert words[command] in (ROOT / way(command)).read_text()
