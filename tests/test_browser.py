@@ -271,7 +271,7 @@ def test_what_cells_print_is_numbered_and_can_be_referred_to(built):
     for kind, found in numbers.items():
         assert sorted(found) == list(range(1, len(found) + 1)), kind
     results = (built / "book" / "runs" / "results.html").read_text()
-    assert len(re.findall(r'<caption><span class="caption-number">', results)) == 3
+    assert results.count('<caption><span class="caption-number">') == results.count("<caption>") > 2
     assert 'id="fig-pck-results"' in results and 'id="fig-poses-results"' in results
     for name in PAGES:
         text = (built / f"{name}.html").read_text()

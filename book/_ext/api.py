@@ -12,6 +12,7 @@ _MARKUP = re.compile(r"([\\*`|]|(?<=\w)_(?!\w)|(?<=\s)_(?=\s))")
 def plain(line):
     """A line of plain text with what reStructuredText would take for markup escaped: "x_ *y" -> "x\\_ \\*y"."""
     escaped = "".join(part if part.startswith("``") else _MARKUP.sub(r"\\\1", part) for part in _CODE.split(line))
+    escaped = re.sub(r"(?<=\w)(``.+?``)|(``.+?``)(?=\w)", r"\\ \1\2\\ ", escaped)  # "``Result``s": no blank where none was
     return _ENUMERATOR.sub(r"\1\\", escaped)
 
 

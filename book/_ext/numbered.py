@@ -1,8 +1,9 @@
 """Figures and tables that notebooks print get captions and numbers, like those of the prose.
 
 A picture's caption is its ``mystnb.figure.caption``, a plotly figure's what ``handpose.notebook.show`` was given; without
-one, the alternative text stands there. A plotly figure shown as ``name`` can be referred to as ``fig-name``. HTML tables
-that bring a ``<caption>`` are counted among the tables.
+one, the alternative text stands there. A plotly figure shown as ``name`` can be referred to as ``fig-name``, or as
+``fig-page-name`` where the name does not hold the page's: one notebook can make several pages. HTML tables that bring a
+``<caption>`` are counted among the tables.
 """
 
 import html
@@ -33,7 +34,7 @@ class Number(SphinxTransform):
             picture = next(bundle.findall(nodes.image), None)
             if plot:
                 words = html.unescape(plot[2] or plot[1])
-                self.wrap(bundle, nodes.figure(names=[f"fig-{plot[3].lower()}"], classes=["turnable"]), words)
+                self.wrap(bundle, nodes.figure(names=[self.label(plot[3])], classes=["turnable"]), words)
             elif picture is not None and next(bundle.findall(nodes.figure), None) is None:
                 self.wrap(bundle, nodes.figure(), picture.get("alt", ""), nodes.container(classes=["picture"]))
             elif caption:
@@ -41,6 +42,10 @@ class Number(SphinxTransform):
         for figure in self.document.findall(nodes.figure):
             if not figure["ids"] and next(figure.findall(nodes.caption), None) is not None:
                 self.document.set_id(figure)  # what has no id is not counted
+
+    def label(self, name):
+        page = self.env.docname.rpartition("/")[2]
+        return f"fig-{name if page in name else f'{page}-{name}'}".lower()
 
     def wrap(self, bundle, around, caption="", box=None):
         bundle.replace_self(around)

@@ -89,8 +89,8 @@
   function addFrames(plot, box) {
     const slider = (plot.layout.sliders || [])[0];
     if (!slider) return;
-    const steps = slider.steps, name = ((slider.currentvalue || {}).prefix || "frame ").trim();
-    addRange(box, name, { input: { min: 0, max: steps.length - 1, step: 1, value: slider.active || 0 },
+    const steps = slider.steps, name = ((slider.currentvalue || {}).prefix || "show").trim();
+    if (steps.length > 1) addRange(box, name, { input: { min: 0, max: steps.length - 1, step: 1, value: slider.active || 0 },
       words: (index) => `${steps[index].label}` },
       (index) => Plotly[steps[index].method](plot, ...structuredClone(steps[index].args)));
     Plotly.relayout(plot, { sliders: [] });
