@@ -130,7 +130,7 @@
       const percent = (100 * share).toFixed(share < 0.1 ? 1 : 0);
       const label = element("label", { for: id }, `direction ${index + 1}: ${percent} % of the variance`, value);
       const input = element("input", { id, type: "range", min: -data.reach, max: data.reach, step: 0.1, value: 0 });
-      input.addEventListener("input", () => { cancelAnimationFrame(moving); steps[index] = Number(input.value); update(); });
+      input.addEventListener("input", () => { clearTimeout(moving); steps[index] = Number(input.value); update(); });
       return { label, input, value };
     });
     const button = (text, act) => {
@@ -171,13 +171,13 @@
 
     function goTo(target) {
       const began = performance.now(), first = [...steps], lasts = still.matches ? 0 : 350;
-      cancelAnimationFrame(moving);
-      (function step(now) {
-        const part = lasts ? Math.min(1, Math.max(0, now - began) / lasts) : 1;
+      clearTimeout(moving);
+      (function step() {
+        const part = lasts ? Math.min(1, (performance.now() - began) / lasts) : 1;
         target.forEach((value, index) => { steps[index] = part < 1 ? first[index] + part * (value - first[index]) : value; });
         update();
-        if (part < 1) moving = requestAnimationFrame(step);
-      })(began);
+        if (part < 1) moving = setTimeout(step, 16);
+      })();
     }
 
     function turn(across, down) {

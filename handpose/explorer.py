@@ -19,7 +19,7 @@ from .records import PACKAGE
 DIRECTIONS = 8
 #: How far a slider goes, in standard deviations.
 REACH = 3.0
-_SAMPLES = 2048
+_SAMPLES = 3072
 _SCRIPT = PACKAGE / "explorer.js"
 
 

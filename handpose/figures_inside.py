@@ -186,8 +186,8 @@ def interactive_pairs(poses, labels, reach=130):
         for frame, label in enumerate(labels)
     ]  # fmt: skip
     figure.update_layout(
-        template="plotly_white", height=470, margin=dict(l=0, r=10, t=30, b=0), legend=dict(orientation="h", x=0, y=0, yanchor="top"),
-        sliders=[dict(steps=steps, currentvalue=dict(prefix="frame "), pad=dict(t=35, b=15))],
+        template="plotly_white", height=500, margin=dict(l=0, r=10, t=30, b=0), legend=dict(orientation="h", x=0, y=0, yanchor="top"),
+        sliders=[dict(steps=steps, currentvalue=dict(prefix="frame "), pad=dict(t=60, b=15))],
     )  # fmt: skip
     return figure
 

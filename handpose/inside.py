@@ -160,17 +160,23 @@ def open_hand(results):
     return int(np.where(right, reach, -1.0).argmax() if right.any() else reach.argmax())
 
 
-def pulls(predicted, target, scale):
+def pulls(predicted, target, scale, jitter=0.5, draws=64):
     """Where each loss pulls the joints of ``predicted``: {"MSE" | "KCS" | "GEO": (21, 3)}, minus the loss's gradient.
 
     predicted, target (21, 3) mm, relative to the root; scale: mm, by which both are divided before the losses, so that
-    pulls are loss per hand scale. The losses are those that train (eqs. 2, 13 and 16), before their weights.
+    pulls are loss per hand scale. The losses are those that train (eqs. 2, 13 and 16), before their weights. The absolute
+    values of KCS and GEO have a kink where a bone or distance is right to the last digit, and no one direction there: the
+    gradient is the mean over ``draws`` hands, each joint moved at random by ``jitter`` mm (standard deviation), in pairs of
+    opposite sign. ``jitter`` 0: of ``predicted`` itself.
     """
     kinds = {"MSE": losses.mean_squared_error, "KCS": losses.kcs_loss, "GEO": losses.geometrical_loss}
-    found, fixed = {}, torch.from_numpy(np.asarray(target, np.float64) / scale)[None]
+    noise = np.random.default_rng(0).normal(size=(draws // 2, len(JOINTS), 3)) * jitter if jitter else np.zeros((1, 1, 1))
+    hands = torch.from_numpy((np.asarray(predicted, np.float64) + np.concatenate([noise, -noise])) / scale)
+    fixed = torch.from_numpy(np.asarray(target, np.float64) / scale).expand_as(hands)
+    found = {}
     for name, loss in kinds.items():
-        free = torch.from_numpy(np.asarray(predicted, np.float64) / scale)[None].requires_grad_()
-        found[name] = -torch.autograd.grad(loss(free, fixed), free)[0][0].numpy()
+        free = hands.clone().requires_grad_()
+        found[name] = -torch.autograd.grad(loss(free, fixed), free)[0].sum(0).numpy()  # the losses are means over the hands
     return found
 
 

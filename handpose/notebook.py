@@ -85,7 +85,7 @@ def show_pictures(figure):
     from IPython.display import display
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="jpeg", dpi=100, pil_kwargs={"quality": 78})
+    figure.savefig(buffer, format="jpeg", dpi=100, pil_kwargs={"quality": 70, "optimize": True, "progressive": True})
     plt.close(figure)
     encoded = base64.b64encode(buffer.getvalue()).decode()
     display({"image/jpeg": encoded, "text/plain": "<pictures>"}, raw=True)

@@ -153,8 +153,8 @@ def kept_pose(relative, card, image, K, box, hand, root, scale):
 def find_run(output_dir="runs"):
     """Folder of the run that ``predict`` takes by itself: the whole method (row D3), refined, the newest.
 
-    Presets paper and desktop come before quick, quick before minutes, minutes before smoke, and all before presets with changed settings. Raises
-    FileNotFoundError when no such run has been trained.
+    Presets paper and desktop come before quick, quick before minutes, minutes before smoke, and all before presets with
+    changed settings. Raises FileNotFoundError when no such run has been trained.
     """
     stages, found = Path(output_dir) / "stages", []
     for card in stages.glob("D3-refine-*/run.json"):

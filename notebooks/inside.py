@@ -289,9 +289,13 @@ show(figures_losses.interactive_lines({name: inside.line_distances(hand) for nam
 #
 # The bent hand as a prediction, the true pose (grey) as the target. Arrows point along minus the gradient of each loss with
 # respect to the joints, the strongest equally long for each loss; joints with less than 4 % of it have none. **What to
-# look for:** the squared error pulls each joint straight to where it belongs, and leaves the others alone. KCS and GEO
-# know only how joints lie to each other. GEO pulls at the whole hand. KCS draws each bone along or against the others, so its
-# arrows need not point at the target. The arrows of both add up to nothing: they never move the hand as a whole.
+# look for:** the squared error pulls each joint straight to where it belongs, and leaves the others alone. GEO pulls at the
+# whole hand. KCS draws the bent bones along the other fingers: at the joint between two of them this cancels, so that its arrows
+# stand at the ends of the finger, and need not point at the target. The arrows of KCS and GEO add up to nothing: these losses
+# know only how joints lie to each other, and never move the hand as a whole.
+#
+# KCS and GEO are sums of absolute values. Where a bone or distance is right they have a kink and no one gradient, so each
+# arrow is the mean over hands whose joints are moved at random by half a millimetre.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 pulls = inside.pulls(bent, true, scale)

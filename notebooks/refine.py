@@ -100,10 +100,12 @@ show_run(result)
 # The refined hands should have bones of the right length. Mean absolute error of the 20 bone lengths, evaluation split:
 
 # %% tags=["hide-input"]
+from handpose.experiments import row_stages
 from handpose.plausibility import bone_length_error
 from handpose.results import Results
 
-before = obtain(row, "align", **options)
+stages = row_stages(row, preset)
+before = obtain(row, stages[stages.index("refine") - 1], **options)
 target = Results(result.folder.parent).target
 for name, one in (("before", before), ("after", result)):
     error = bone_length_error(one.predicted, target).mean()

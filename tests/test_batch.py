@@ -11,6 +11,7 @@ import pytest
 from handpose import batch
 from handpose.experiments import PRESETS
 from handpose.metrics import auc, mepe
+from handpose.notebook import execute
 from handpose.results import RECORDED, Results, obtain
 
 ROOT = Path(__file__).parents[1]
@@ -92,11 +93,19 @@ def test_a_row_without_a_name_trains_and_is_opened_again(tmp_path, monkeypatch):
     assert obtain("injection+kcs", **options).card == kept.card
 
 
+def test_the_page_of_stage_3_stands_on_the_stage_before_whichever_that_is(tmp_path):
+    preset = "smoke+training=40+evaluation=12+batch=16+disentangle_epochs=1"
+    execute(ROOT / "notebooks" / "refine.ipynb", tmp_path / "page.ipynb", {"row": "kcs", "preset": preset, "output_dir": str(tmp_path)})
+    text = (tmp_path / "page.ipynb").read_text()
+    before = Results(tmp_path / "results" / f"synthetic-{preset}")["baseline", 0].card["metrics"]["mepe"]
+    assert re.search(rf"before stage 3: bone lengths off by \S+ mm, MEPE {before:.1f} mm", text)
+
+
 def planned(*options):
-    done = command_line("--dry-run", "--preset", "smoke", *options)
+    done = command_line("--dry-run", "--preset", "smoke+training=97", *options)  # of a size that nobody has run
     assert done.returncode == 0, done.stdout + done.stderr
     outputs = re.findall(r"output: (\S+)", done.stdout + done.stderr)
-    return {Path(output).relative_to("runs/pages/synthetic-smoke-batch").as_posix() for output in outputs}
+    return {Path(output).relative_to("runs/pages/synthetic-smoke+training=97-batch").as_posix() for output in outputs}
 
 
 def test_each_row_and_seed_is_one_notebook_and_no_training_is_for_other_rows():

@@ -74,14 +74,15 @@ def test_the_pins_are_those_of_requirements_txt_without_pytorch_and_what_only_it
 def test_the_pins_are_what_this_environment_runs():
     for one in requirements("requirements-conda.txt"):
         if here(one):
-            assert one.specifier.contains(metadata.version(one.name), prereleases=True), f"{one} is pinned, {metadata.version(one.name)} runs"
+            runs = metadata.version(one.name)
+            assert one.specifier.contains(runs, prereleases=True), f"{one} is pinned, {runs} runs"
 
 
 def test_pip_finds_the_pins_to_fit_each_other():
     """The whole file resolved at once, without the network: every pin is met, and none asks for what is not there."""
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--disable-pip-version-check", "-r", "requirements-conda.txt"]
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--disable-pip-version-check"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-    done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
+    done = subprocess.run([*command, "-r", "requirements-conda.txt"], cwd=ROOT, env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Would install" not in done.stdout and "already satisfied" in done.stdout
 

@@ -99,6 +99,15 @@ def test_source_digest_changes_with_the_source(tmp_path, monkeypatch):
     assert records.source_digest("losses.py") == losses
 
 
+def test_source_in_another_language_counts_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "PACKAGE", tmp_path)
+    digests = []
+    for text in ("let a = 1; // one", "let a = 1; // two"):
+        (tmp_path / "explorer.js").write_text(text)
+        digests.append(records.source_digest("explorer.js"))
+    assert len(set(digests)) == 2
+
+
 def test_environment_says_where_a_run_ran():
     card = records.environment()
     assert set(card) == {"commit", "dirty", "source", "versions", "platform"}

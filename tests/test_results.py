@@ -3,9 +3,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import handpose
-from handpose import results, runs
+from handpose import explorer, results, runs
 from handpose.experiments import PRESETS
 from handpose.metrics import mepe
 from handpose.results import Results, obtain, results_folder
@@ -108,6 +109,19 @@ def test_what_the_claims_need_is_kept(tiny):
     assert set(obtain("baseline", **tiny).analysis) == {"pair", *[f"pair_{name}" for name in ("same", "background", "light", "target")]}
     with pytest.raises(FileNotFoundError):
         obtain("D1", **tiny).analysis
+
+
+def test_the_decoder_of_the_whole_method_is_kept(tiny, whole):
+    arrays, read = whole.explorer, whole.analysis["read_rgb"]
+    steps = explorer.steps_of(arrays, read).clip(-explorer.REACH, explorer.REACH)
+    networks = runs.run_row("D3", **tiny).networks()
+    with torch.no_grad():
+        hands = networks.rgb_decoder(torch.from_numpy(arrays["mean"] + steps @ arrays["basis"].T).float()).numpy() * whole.card["scale_mm"]
+    error = np.linalg.norm(explorer.decode(arrays, steps) - hands, axis=-1)
+    assert error.max() < 1 and np.linalg.norm(hands - hands.mean(0), axis=-1).max() > 3 * error.max()
+    assert not (obtain("B", **tiny).folder / "explorer.npz").exists()
+    with pytest.raises(FileNotFoundError):
+        obtain("B", **tiny).explorer
 
 
 def test_a_result_opens_as_a_predictor(whole, tiny):

@@ -21,7 +21,8 @@ class Printed(SphinxDirective):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise self.error(f"{self.arguments[0]} failed: {done.stderr.strip()}")
-        return [nodes.literal_block(done.stdout, done.stdout.rstrip(), language="text")]
+        text = done.stdout.rstrip()
+        return [nodes.literal_block(text, text, language="text")]
 
 
 def setup(app):
