@@ -277,7 +277,8 @@ def mapper(sizes=None):
     sheet.text(8, 18, "Variational mapper", "head")
     for x, words in ((_LEFT, "mean"), (_RIGHT, "log-variance")):
         sheet.box("latent", x, 44, f"{words} {hidden[0][0]}", height=24)
-        sheet.arrow((x, 56), (x, 66), (_MIDDLE + (-14 if x < _MIDDLE else 14), 66), (_MIDDLE + (-14 if x < _MIDDLE else 14), 75))
+        end = _MIDDLE + (-14 if x < _MIDDLE else 14)
+        sheet.arrow((x, 56), (x, 66), (end, 66), (end, 75))
     sheet.box("data", _MIDDLE, 92, "sample z", "z = mean + deviation × noise", width=150)
     y = 92
     for before, after in hidden:
@@ -288,7 +289,8 @@ def mapper(sizes=None):
     sheet.arrow((_MIDDLE, y - 35), (_MIDDLE, y - 17))
     sheet.box("network", _MIDDLE, y, "linear", f"{inputs}–{outputs}")
     for x, words in ((_LEFT, "mean"), (_RIGHT, "log-variance")):
-        sheet.arrow((_MIDDLE + (-20 if x < _MIDDLE else 20), y + 17), (_MIDDLE + (-20 if x < _MIDDLE else 20), y + 27), (x, y + 27), (x, y + 38))
+        start = _MIDDLE + (-20 if x < _MIDDLE else 20)
+        sheet.arrow((start, y + 17), (start, y + 27), (x, y + 27), (x, y + 38))
         sheet.box("latent", x, y + 50, f"{words} {outputs // 2}", height=24)
     return sheet.svg()
 

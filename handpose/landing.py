@@ -76,8 +76,9 @@ def hand_figure(hand, reach=None):
         )  # fmt: skip
     axes = {f"{name}axis": dict(range=[round(float(m - reach), 1), round(float(m + reach), 1)], visible=False)
             for name, m in zip("xyz", middle)}  # fmt: skip
+    camera = dict(up=dict(x=0, y=-1, z=0), eye=dict(x=0.45, y=-0.45, z=-1.15), center=dict(x=-0.06, y=-0.16, z=0))
     figure.update_layout(
-        scene=dict(aspectmode="cube", camera=dict(up=dict(x=0, y=-1, z=0), eye=dict(x=0.45, y=-0.45, z=-1.15), center=dict(x=-0.06, y=-0.16, z=0)), **axes),
+        scene=dict(aspectmode="cube", camera=camera, **axes),
         height=340, margin=dict(l=0, r=0, t=0, b=0), showlegend=True, paper_bgcolor="rgba(255,255,255,1)",
         legend=dict(orientation="h", x=0, y=0, yanchor="top", font_size=12),
     )  # fmt: skip

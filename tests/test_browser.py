@@ -21,7 +21,8 @@ WIDEST = """() => {
   const sticksOut = one => one.getBoundingClientRect().right > innerWidth + 1;
   const boxed = one => { for (let up = one.parentElement; up && up.tagName !== "MAIN"; up = up.parentElement)
     if (getComputedStyle(up).overflowX !== "visible") return true; return false; };
-  return [...document.querySelectorAll("main *")].filter(one => sticksOut(one) && !boxed(one)).slice(0, 3).map(one => one.outerHTML.slice(0, 160));
+  const found = [...document.querySelectorAll("main *")].filter(one => sticksOut(one) && !boxed(one));
+  return found.slice(0, 3).map(one => one.outerHTML.slice(0, 160));
 }"""
 
 
@@ -99,7 +100,7 @@ def test_a_page_reads_well_offline_at_every_width(built, browser, name):
         assert page.locator("mjx-container").count() >= page.locator(".math").count()
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
-            page.wait_for_timeout(120 if width == 1600 else 400)  # the theme looks again at what scrolls
+            page.wait_for_timeout(150)
             inside, whole = page.evaluate("[document.scrollingElement.clientWidth, document.scrollingElement.scrollWidth]")
             assert whole <= inside, f"at {width} px the page is {whole} px wide: {page.evaluate(WIDEST)}"
             if width < 1600:  # 1024 has the sidebar, as wider screens have
@@ -192,6 +193,27 @@ def test_on_a_phone_hands_stand_one_below_the_other(built, browser):
         assert len(set(plot.evaluate("plot => ['scene', 'scene2', 'scene3'].map(key => plot.layout[key].domain.y[1])"))) == 1
 
 
+def test_the_latent_explorer_moves_its_hand_when_a_slider_is_moved(built, browser):
+    with Visit(browser, 1024) as visit:
+        page = visit.open(built / "book" / "runs" / "inside.html")
+        explorer = page.locator(".latent-explorer")
+        canvas, slider = explorer.locator("canvas"), explorer.get_by_role("slider").first
+        picture = "canvas => canvas.toDataURL()"
+        first = canvas.evaluate(picture)
+        page.wait_for_timeout(200)
+        assert canvas.evaluate(picture) == first  # it stands still by itself
+        slider.focus()
+        for _ in range(3):
+            page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(200)
+        moved = canvas.evaluate(picture)
+        assert moved != first
+        explorer.get_by_role("button", name="Reset").click()
+        page.wait_for_timeout(200)
+        assert canvas.evaluate(picture) == first
+        assert visit.errors == [] and visit.outside == []
+
+
 def test_the_keyboard_reaches_the_text_first(built, browser):
     with Visit(browser, 1024) as visit:
         page = visit.open(built / "book" / "intro.html")
@@ -266,7 +288,8 @@ def test_what_cells_print_is_numbered_and_can_be_referred_to(built):
     """Pictures, figures to turn and tables of the notebooks are counted with those of the prose, none twice."""
     numbers = {"figure": [], "table": []}
     for name in PAGES:
-        for kind, number in re.findall(r'<span class="caption-number">Our (figure|table) (\d+)\s*</span>', (built / f"{name}.html").read_text()):
+        text = (built / f"{name}.html").read_text()
+        for kind, number in re.findall(r'<span class="caption-number">Our (figure|table) (\d+)\s*</span>', text):
             numbers[kind].append(int(number))
     for kind, found in numbers.items():
         assert sorted(found) == list(range(1, len(found) + 1)), kind

@@ -6,13 +6,18 @@ import re
 _CODE = re.compile(r"(``.+?``)")
 #: A line's first word that would start a numbered list: "2.", "a)", "(iv)", "mm.".
 _ENUMERATOR = re.compile(r"^(\s*)(?=\(?\w{1,8}[.)](?:\s|$))")
-_MARKUP = re.compile(r"([\\*`|]|(?<=\w)_(?!\w)|(?<=\s)_(?=\s))")
+_MARKUP = re.compile(r"([\\*`|]|_(?![^\W_]))")
 
 
 def plain(line):
     """A line of plain text with what reStructuredText would take for markup escaped: "x_ *y" -> "x\\_ \\*y"."""
-    escaped = "".join(part if part.startswith("``") else _MARKUP.sub(r"\\\1", part) for part in _CODE.split(line))
-    escaped = re.sub(r"(?<=\w)(``.+?``)|(``.+?``)(?=\w)", r"\\ \1\2\\ ", escaped)  # "``Result``s": no blank where none was
+    parts = _CODE.split(line)  # text and code in turn
+    for place in range(0, len(parts), 2):
+        text = _MARKUP.sub(r"\\\1", parts[place])
+        before = "\\ " if place and re.match(r"\w", text) else ""  # "``Result``s": no blank where none was
+        after = "\\ " if place + 1 < len(parts) and re.search(r"\w$", text) else ""
+        parts[place] = before + text + after
+    escaped = "".join(parts)
     return _ENUMERATOR.sub(r"\1\\", escaped)
 
 

@@ -35,9 +35,10 @@ class EquationIndex(SphinxDirective):
         out, tests = [], list(dict.fromkeys(line["test"] for line in lines))
         for line in lines:
             number, test = line["number"], line["test"].partition("::")[2]
+            name = line["name"][0].lower() + line["name"][1:]
             kind = "class" if line["function"].rpartition(".")[2][0].isupper() else "func"
             out += [
-                f"(paper-eq-{number})=", f"```{{rubric}} Equation {number}: {line['name'][0].lower() + line['name'][1:]}", ":heading-level: 2", "```", "",
+                f"(paper-eq-{number})=", f"```{{rubric}} Equation {number}: {name}", ":heading-level: 2", "```", "",
                 "```{math}", texts[line["label"]], "```", "",
                 f"Code {{py:{kind}}}`~handpose.{line['function']}` · test [`{test}`](#{_anchor(line['test'])}) · explained at "
                 f"{{eq}}`{line['label']}` of {{doc}}`method` · at work in {{doc}}`{line['page']}`", "",

@@ -2,7 +2,8 @@
  * same hands stands in for a 3D scene. And boxes that scroll can be scrolled from the keyboard. Loaded after plotly.js, where
  * a page has it, and before the figures. */
 (() => {
-  const TYPES = { f8: Float64Array, f4: Float32Array, i4: Int32Array, i2: Int16Array, i1: Int8Array, u4: Uint32Array, u2: Uint16Array, u1: Uint8Array };
+  const TYPES = { f8: Float64Array, f4: Float32Array, i4: Int32Array, i2: Int16Array, i1: Int8Array,
+                  u4: Uint32Array, u2: Uint16Array, u1: Uint8Array };
 
   /* plotly.py packs arrays in base64. */
   function numbers(values) {
@@ -77,7 +78,10 @@
   function addRange(box, text, options, change) {
     const label = document.createElement("label"), input = document.createElement("input"), output = document.createElement("output");
     Object.assign(input, { type: "range", ...options.input });
-    const show = () => { output.textContent = options.words(Number(input.value)); input.setAttribute("aria-valuetext", output.textContent); };
+    const show = () => {
+      output.textContent = options.words(Number(input.value));
+      input.setAttribute("aria-valuetext", output.textContent);
+    };
     input.addEventListener("input", () => { show(); change(Number(input.value)); });
     label.append(text, input, output);
     box.append(label);
@@ -159,9 +163,10 @@
     (plot.closest('[role="img"]') || plot).after(box);
   }
 
-  /* What scrolls sideways has to be reached by the keyboard; the theme sees to code, and to tables of its own. */
+  /* What scrolls sideways has to be reached by the keyboard; the theme knows of some such boxes, and is late. */
   function reachBoxes() {
-    document.querySelectorAll(".results-table, .picture, .cell_output .output, .cell_output .output > div, div.math").forEach((box) => {
+    const boxes = "main pre, .pst-scrollable-table-container, .results-table, .picture, .cell_output .output, .cell_output .output > div, div.math";
+    document.querySelectorAll(boxes).forEach((box) => {
       if (box.matches(".js-plotly-plot, .js-plotly-plot *")) return;
       const scrolls = box.scrollWidth > box.clientWidth && ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
       if (scrolls) box.tabIndex = 0; else if (box.tabIndex === 0) box.removeAttribute("tabindex");
