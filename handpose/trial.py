@@ -51,7 +51,7 @@ def _find(folder, row, seed):
 
 
 def held_against(result, preset=PRESET, dataset="synthetic", output_dir="runs", recorded=False):
-    """What is drawn beside a trial's ``result``: {label: (predictions (N, 21, 3), one a seed, their ``Result``s)}.
+    """What is drawn beside a trial's ``result``: {label: (predictions (N, 21, 3), one a seed, their ``Result`` objects)}.
 
     First rows of the same size and seed, then the recorded run's, on the very frames of the trial. What has not been
     trained, is stale, or was measured on other frames is left out.
