@@ -24,7 +24,7 @@ SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores 
 COUNT = $(if $(word 2,$(SEEDS)),$(error SEEDS is here how many seeds, 3 say; a list of seeds is for `make batch`),$(SEEDS))
 RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(COUNT)),to$(shell echo $$(($(SEED) + $(COUNT) - 1))))
 
-.PHONY: book test batch bench decisions record pages site archive notebooks address commands lock clean
+.PHONY: book test batch bench decisions record pages site archive notebooks address commands environments lock clean
 
 book: $(READY)
 	$(SNAKEMAKE)
@@ -75,6 +75,10 @@ notebooks: $(READY)
 # Every command of the README and of the chapter "Run it yourself", for real, at the size `smoke`: half an hour.
 commands: $(READY)
 	$(VENV)/python -m pytest -m slow tests/test_commands.py
+
+# Binder's environment built from its pins, Colab's from the list of its versions, and notebooks run in both: a quarter of an hour.
+environments: $(READY)
+	$(VENV)/python -m pytest -m slow tests/test_installed.py
 
 # The repository's public address: buttons, badges, citation and Colab links follow. `make address URL=` takes it out,
 # `make address` shows it.
