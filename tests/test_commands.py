@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,12 @@ def test_every_command_is_known():
     assert {way(one.text) for one in COMMANDS} == {how for _, how in HOW}  # and no way stands there for nothing
     with pytest.raises(ValueError, match="'make coffee' stands in README.md or book/reproduce.md, and no test knows"):
         way("make coffee")
+
+
+def test_the_readme_says_what_every_module_is_for():
+    named = re.findall(r"[\w*]+\.py", (ROOT / "README.md").read_text())
+    modules = [path.name for path in (ROOT / "handpose").glob("*.py") if not path.name.startswith("__")]
+    assert [name for name in modules if not any(fnmatch(name, pattern) for pattern in named)] == []
 
 
 @pytest.fixture(scope="module")
