@@ -50,7 +50,7 @@ SMALL = (
     (r"-p preset (quick|desktop|paper)", "-p preset smoke"),
     (r"PRESET=(quick|minutes|desktop|paper)", "PRESET=smoke"),
     (r"(-m handpose\.notebook notebooks/change_row\.ipynb .*)", r"\1 -p preset smoke -p threads 1"),
-    (r"training=6000, evaluation=1000", "training=12, evaluation=6"),
+    (r"training=6000, evaluation=1000", "training=12, evaluation=20"),
     (r"warmup-warmup-desktop", "warmup-warmup-smoke"),
     (r"/path/to/RHD_published_v2|\bPATH\b", "~/data/RHD_published_v2"),
     (r"\bx0 y0 x1 y1\b", "120 80 460 430"),
@@ -147,8 +147,9 @@ def checkout(tmp_path_factory):
     for name in ("requirements.txt", "pyproject.toml"):  # older than what is installed: make installs nothing
         os.utime(folder / name, (0, 0))
     data = folder.parent / "home" / "data"
-    write_synthetic(data / "RHD_published_v2", training=12, evaluation=4, size=96, workers=1)
-    write_synthetic(data / "STB", "stb", training=12, evaluation=6, workers=1)
+    # The book's pages probe latents: with fewer than 16 frames to measure on they say so, and stop.
+    write_synthetic(data / "RHD_published_v2", training=12, evaluation=20, size=96, workers=1)
+    write_synthetic(data / "STB", "stb", training=12, evaluation=20, workers=1)
     (folder / "hands").mkdir()
     Image.effect_noise((512, 512), 60).convert("RGB").save(folder / "hand.jpg")
     torch.save(torchvision.models.resnet18().state_dict(), folder / "resnet18-f37072fd.pth")
