@@ -58,6 +58,11 @@ def test_an_environment_built_from_binders_pins_opens_the_notebooks_at_quick(tmp
     assert "No broken requirements" in call("python", "-m", "pip", "check", search=search)
 
     call("./postBuild", folder=checkout, search=search)
+    kernels = checkout / "handpose" / "data" / "synthetic" / "__pycache__"
+    compiled = set(kernels.glob("*.nbc"))
+    draw = f"from handpose.data import write_synthetic; write_synthetic({str(tmp_path / 'hands')!r}, training=4, size=192)"
+    call("python", "-c", draw, folder=checkout, search=search)
+    assert compiled and set(kernels.glob("*.nbc")) == compiled  # the first reader waits for no compiler
     for name in ("data", "change_row"):
         page = tmp_path / f"{name}.ipynb"  # all cells, as they open there
         call("python", "-m", "handpose.notebook", f"notebooks/{name}.ipynb", page, folder=checkout, search=search)
