@@ -122,7 +122,7 @@ def show_run(*results):
         return show_card(results[0].card, unfolded=False)
     cards = [result.card for result in results]
     lines = [
-        (card["row"], card["seed"], f"{card['metrics']['mepe']:.2f}", f"{card['seconds']:.0f}", (card["commit"] or "")[:12], card["identity"])
+        (card["row"], card["seed"], f"{card['metrics']['mepe']:.2f}", f"{card['seconds']:.0f}", (card["commit"] or "")[:12], card["identity"])  # noqa: E501
         for card in cards
     ]  # fmt: skip
     names = ("row", "seed", "MEPE (mm)", "training (s)", "commit", "identity")
@@ -156,7 +156,7 @@ def execute(notebook, output, parameters, kernel="python3"):
     What differs between two identical runs (times, paths, progress bars) is taken out, so that pages can
     be compared. On Colab the page fetches the code at the commit that it was made with. Raises ValueError for a parameter that the notebook does not have, and papermill's error
     when a cell fails.
-    """
+    """  # noqa: E501
     import nbformat
     import papermill
 
@@ -262,7 +262,7 @@ def lighter_png(encoded):
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
-        if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:
+        if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:  # type: ignore[misc]
             return encoded
         buffer = io.BytesIO()
         picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)

@@ -172,7 +172,7 @@ def _save(folder, name, row, seed, runs, options, analysed):
     card, analysis_kept = place / "run.json", place / "analysis.npz"
     if card.exists() and read_json(card)["identity"] == last.card["identity"] and (analysis_kept.exists() or not analysed):
         return
-    data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)
+    data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)  # type: ignore[misc]
     changed = find_preset(options.get("preset", "quick"))
     base = find_preset(labels_of(folder).parent.name.partition("-")[2])
     same_frames = all(getattr(changed, name) == getattr(base, name) for name in ("training", "evaluation", "frame_size"))

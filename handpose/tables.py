@@ -238,7 +238,7 @@ def claims_html(table, link="row-{}.html"):
     links = np.where(table["effect"] == NOT_RUN, "", link)
     compared = list(map(_compared, table["compared"], links))
     columns = {
-        "claim": [f"{_stacked(claim, where)}<br/><small>{sides}</small>" for claim, where, sides in zip(table["claim"], table["where"], compared)],
+        "claim": [f"{_stacked(claim, where)}<br/><small>{sides}</small>" for claim, where, sides in zip(table["claim"], table["where"], compared)],  # noqa: E501
         "verdict": list(map(verdict_html, table["verdict"])),
         "measured, 95 % interval": [_unbroken(_stacked(*cell)) for cell in zip(table["effect"], table["95 % interval"])],
     }
@@ -253,7 +253,7 @@ def claims_html(table, link="row-{}.html"):
     head = "".join(f'<th scope="col" style="text-align: left">{html.escape(name)}</th>' for name in columns)
     body = ""
     for name, *cells in zip(table.index, *columns.values()):
-        cells = "".join(f'<td style="text-align: left; vertical-align: top">{cell}</td>' for cell in cells)
+        cells = "".join(f'<td style="text-align: left; vertical-align: top">{cell}</td>' for cell in cells)  # type: ignore[assignment]
         body += f'<tr id="claim-{html.escape(name, quote=True)}">{cells}</tr>'
     return _BOX.format(f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>")
 
@@ -268,7 +268,7 @@ def verdict_html(verdict):
 
 def _compared(text, link):
     """"A against baseline" with each side's row, its first word, linked to its page."""
-    sides = [re.fullmatch(r"([\w-]+)(.*)", side).groups() for side in text.split(" against ")]
+    sides = [re.fullmatch(r"([\w-]+)(.*)", side).groups() for side in text.split(" against ")]  # type: ignore[union-attr]
     return " against ".join(_linked(row, link.format(row)) + html.escape(rest) for row, rest in sides)
 
 

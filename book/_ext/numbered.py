@@ -16,7 +16,7 @@ _PLOTLY = re.compile(r'<div role="img" aria-label="([^"]*)"(?: data-caption="([^
 _CAPTION = re.compile(r"<caption>(.*?)</caption>", re.DOTALL)
 
 
-class printed_table(nodes.General, nodes.Element):  # noqa: N801 (docutils names nodes so)
+class printed_table(nodes.General, nodes.Element):
     """Around an HTML table of a notebook: what makes Sphinx count it."""
 
 
@@ -78,7 +78,7 @@ def _write_numbers(app, doctree, docname):
         number = numbers.get(table["ids"][0])
         words = app.config.numfig_format["table"] % ".".join(map(str, number)) if number else ""
         for raw in table.findall(nodes.raw):
-            text = _CAPTION.sub(lambda found: f'<caption><span class="caption-number">{words}</span> {found[1]}</caption>', raw.astext())
+            text = _CAPTION.sub(lambda found, words=words: f'<caption><span class="caption-number">{words}</span> {found[1]}</caption>', raw.astext())  # noqa: E501
             raw.children = []
             raw += nodes.Text(text)
             raw.rawsource = text
