@@ -46,6 +46,10 @@ _FRAME_CODE = (
 )  # fmt: skip
 
 
+class NotFinite(FloatingPointError, ValueError):
+    """Loss, weights or poses are no longer finite; the message says in one line what is kept and what to do."""
+
+
 @dataclass(frozen=True)
 class Data:
     """The two splits as shards, and the folder of frames that they were made from."""
@@ -144,7 +148,7 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     A finished stage is only opened; an interrupted one goes on from its last epoch. ``threads`` is the
     number of processor threads for this process. Raises ValueError for unknown names, where the preset's weights
     can't be had, without the GPU that was asked for, and for a full disk, too little memory and the like (``trouble``);
-    FloatingPointError when the loss is no longer finite. What was trained until then stays.
+    NotFinite when the loss is no longer finite. What was trained until then stays.
     """
     settings = stage_settings(stage, row, preset, seed)
     make_fabric(settings["precision"], device)  # a GPU that isn't there is said before hands are rendered
@@ -168,7 +172,7 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
                 _train_stage(folder, stage, owner, settings, parent, data, identity, run, output_dir)
             except FloatingPointError as error:
                 kept = f"the last good epoch is in {folder}"
-                raise FloatingPointError(str(error).replace(kept, kept if checkpoint.exists() else "no epoch was good")) from None
+                raise NotFinite(str(error).replace(kept, kept if checkpoint.exists() else "no epoch was good")) from None
         (folder / "last.safetensors").unlink(missing_ok=True)
     return open_run(folder)
 

@@ -18,7 +18,7 @@ RESULT = "results/synthetic-minutes/D3-seed0"
 OTHER = "results/synthetic-minutes/baseline-seed0"
 #: One file of each kind, and one to swap it with.
 KINDS = {
-    "row-B.ipynb": "row-A.ipynb",
+    "row-B.ipynb": "row-D3.ipynb",
     "refine.ipynb": "align.ipynb",
     f"{RESULT}/run.json": f"{OTHER}/run.json",
     f"{RESULT}/history.json": f"{OTHER}/history.json",
@@ -30,15 +30,24 @@ KINDS = {
 }
 
 
+def page(notebook, row, identity):
+    """An executed notebook that shows one run."""
+    made = {"notebook": f"{notebook}.ipynb", "parameters": {"row": row}}
+    shown = nbformat.v4.new_output("display_data", {"text/html": f"<table><tr><td>identity {identity}</td></tr></table>"})
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("show", outputs=[shown])], metadata={"handpose": made})
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A recorded run of four pages and one folder of results, with its manifest."""
     runs = tmp_path_factory.mktemp("small") / "runs"
     shutil.copytree(recorded.RUNS / "results" / "synthetic-minutes", runs / "results" / "synthetic-minutes")
-    desktop = runs / "results" / "synthetic-desktop"
-    shutil.copytree(recorded.RUNS / "results" / "synthetic-desktop", desktop)
-    for name in ("row-A", "row-B", "refine", "align"):
-        shutil.copy(recorded.RUNS / f"{name}.ipynb", runs)
+    card = read_json(runs / RESULT / "run.json")
+    stages = {stage: kept["identity"] for stage, kept in card["stages"].items()}
+    nbformat.write(page("row", "D3", stages["refine"]), runs / "row-D3.ipynb")
+    nbformat.write(page("row", "B", stages["disentangle"]), runs / "row-B.ipynb")
+    for stage in ("align", "refine"):
+        nbformat.write(page(stage, "D3", stages[stage]), runs / f"{stage}.ipynb")
     recorded.seal(runs)
     return runs
 
@@ -110,9 +119,7 @@ def swap(*names):
 
 def other_seed(runs):
     """The results of one seed copied over another's."""
-    desktop = runs / "results" / "synthetic-desktop"
-    shutil.rmtree(desktop / "B-seed1")
-    shutil.copytree(desktop / "B-seed0", desktop / "B-seed1")
+    shutil.copytree(runs / OTHER, runs / OTHER.replace("seed0", "seed1"))
 
 
 def better_card(runs):
@@ -123,11 +130,8 @@ def better_card(runs):
 
 
 def other_run_shown(runs):
-    page = nbformat.read(runs / "row-B.ipynb", 4)
-    text = nbformat.writes(page)
-    identity = read_json(runs / "results" / "synthetic-desktop" / "B-seed0" / "run.json")["identity"]
-    assert identity in text
-    rewrite(runs / "row-B.ipynb", text.replace(identity, "0" * 16).encode())
+    (runs / "row-B.ipynb").unlink()
+    nbformat.write(page("row", "B", "0" * 16), runs / "row-B.ipynb")
 
 
 def fewer_frames(runs):
@@ -147,9 +151,9 @@ def damaged(runs):
     (swap(f"{RESULT}/predictions.npz", f"{OTHER}/predictions.npz"), "its predictions give"),
     (swap(f"{RESULT}/history.json", f"{OTHER}/history.json"), "its history"),
     (swap(f"{RESULT}/run.json", f"{OTHER}/run.json"), "its card is that of synthetic-minutes/baseline-seed0"),
-    (swap("row-A.ipynb", "row-B.ipynb"), "row-A.ipynb: it was made from row.ipynb, row B"),
+    (swap("row-D3.ipynb", "row-B.ipynb"), "row-B.ipynb: it was made from row.ipynb, row D3"),
     (swap("align.ipynb", "refine.ipynb"), "align.ipynb: it was made from refine.ipynb"),
-    (other_seed, "its card is that of synthetic-desktop/B-seed0"), (better_card, "its predictions give"),
+    (other_seed, "its card is that of synthetic-minutes/baseline-seed0"), (better_card, "its predictions give"),
     (other_run_shown, "it shows a run, 0000000000000000, that is not recorded"),
     (fewer_frames, "its predictions give nan"), (damaged, "predictions.npz is damaged"),
 ])  # fmt: skip
@@ -165,7 +169,7 @@ def test_a_manifest_is_not_written_over_what_disagrees(runs, change, line):
 @pytest.mark.parametrize("content", ["[]", "{", '{"a": 1}'])
 def test_a_broken_manifest_is_said(runs, content):
     rewrite(runs / "manifest.json", content.encode())
-    with pytest.raises(ValueError, match="manifest.json|row-A.ipynb|a is missing"):
+    with pytest.raises(ValueError, match="manifest.json|a is missing"):
         recorded.check(runs)
 
 
