@@ -79,7 +79,7 @@ def _of_result(folder, card):
         lines.append(f"its card is that of {place}")
     measured = _measured(folder, result)
     lines += [f"its card says {name} {card['metrics'][name]:.3f}, its predictions give {value:.3f}"
-              for name, value in measured.items() if abs(card["metrics"][name] - value) > {"mepe": 0.03, "auc": 2e-3}[name]]  # fmt: skip
+              for name, value in measured.items() if not abs(card["metrics"][name] - value) <= {"mepe": 0.03, "auc": 2e-3}[name]]  # fmt: skip
     for stage, kept in card["stages"].items():
         seconds = round(sum(epoch["seconds"] for epoch in result.history if epoch["stage"] == stage), 1)
         if abs(seconds - kept["seconds"]) > 0.051:

@@ -189,14 +189,18 @@ def _owner_row(owner):
 def open_run(folder):
     """Open a finished stage, or the last stage of a result: a folder with a run card, or the card itself.
 
-    Raises FileNotFoundError when there is none, or when the card's networks are not on this machine.
+    Raises FileNotFoundError when there is none, or when the card's networks are not on this machine; ValueError for a card
+    that leads elsewhere.
     """
     folder = Path(folder).parent if Path(folder).name == "run.json" else Path(folder)
     if not (folder / "run.json").exists():
         raise FileNotFoundError(f"{folder} holds no finished run (no run.json): train it first")
     card = read_json(folder / "run.json")
     if "stages" in card:  # a result's card: runs/results/NAME/ROW/run.json
-        folder = folder.parents[2] / "stages" / card["stages"][card["stage"]]["folder"]
+        name = str(card["stages"][card["stage"]]["folder"])
+        if name != Path(name).name or name == "..":
+            raise ValueError(f"{folder / 'run.json'} names the folder {name!r}, which is no stage's: take another run card")
+        folder = folder.parents[2] / "stages" / name
         if not (folder / "run.json").exists():
             raise FileNotFoundError(f"the networks of this run are not on this machine ({folder} is missing): train it first")
     return Run(folder, card)
@@ -229,7 +233,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
     history = train(STAGES[stage](networks, row, preset), data.training, data.evaluation, folder, seed, fabric, progress, data.root_joint)
     predicted = predict(networks, data.evaluation, preset.size, fabric)
     if not np.isfinite(predicted).all():
-        raise FloatingPointError(f"the networks of stage {stage} predict poses that are not finite: lower the learning rate")
+        raise NotFinite(f"the networks of stage {stage} predict poses that are not finite: lower the learning rate")
     write_json(folder / "history.json", history)
     with atomic_path(folder / "predictions.npz") as temporary:
         np.savez_compressed(temporary, predicted=predicted, frame=data.evaluation.frame)

@@ -23,7 +23,7 @@ KINDS = {
     f"{RESULT}/run.json": f"{OTHER}/run.json",
     f"{RESULT}/history.json": f"{OTHER}/history.json",
     f"{RESULT}/predictions.npz": f"{OTHER}/predictions.npz",
-    f"{RESULT}/analysis.npz": f"{OTHER}/analysis.npz",
+    f"{RESULT}/analysis.npz": f"{OTHER}/predictions.npz",
     f"{RESULT}/explorer.npz": f"{RESULT}/analysis.npz",
     "results/synthetic-minutes/frames.npz": f"{RESULT}/predictions.npz",
     "manifest.json": f"{RESULT}/run.json",
@@ -42,6 +42,8 @@ def small(tmp_path_factory):
     """A recorded run of four pages and one folder of results, with its manifest."""
     runs = tmp_path_factory.mktemp("small") / "runs"
     shutil.copytree(recorded.RUNS / "results" / "synthetic-minutes", runs / "results" / "synthetic-minutes")
+    for name in ("analysis.npz", "explorer.npz"):  # so small a run keeps none of its own
+        shutil.copy(recorded.RUNS / "results" / "synthetic-desktop" / "D3-seed0" / name, runs / RESULT)
     card = read_json(runs / RESULT / "run.json")
     stages = {stage: kept["identity"] for stage, kept in card["stages"].items()}
     nbformat.write(page("row", "D3", stages["refine"]), runs / "row-D3.ipynb")
