@@ -3,7 +3,8 @@
 The field names are the notebooks' parameters. Adding a row is one entry in ``ROWS``.
 """
 
-import re  # noqa: I001
+import numbers
+import re
 from dataclasses import dataclass, fields, replace
 
 
@@ -193,12 +194,14 @@ def row_stages(row, preset):
 def stage_settings(stage, row, preset, seed):
     """All that decides what ``stage`` of ``row`` learns, but its parent and the data: a dict for hashing.
 
-    Rows that agree on it share the stage. Raises ValueError when the row has no such stage.
+    Rows that agree on it share the stage. Raises ValueError when the row has no such stage, and for a seed that is none.
     """
     row, preset = find_row(row), find_preset(preset)
     stages = row_stages(row, preset)
     if stage not in stages:
         raise ValueError(f"this row has no stage {stage!r}; its stages: {', '.join(stages)}")
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:  # it stands in a folder's name
+        raise ValueError(f"seed must be an integer, 0 or more, got {seed!r}")
     settings = {"stage": stage, "seed": 0 if stage == "warmup" else seed}
     settings |= {name: getattr(row, name) for name in _STAGE_SETTINGS[stage]}
     return settings | {name: getattr(preset, name) for name in _SHARED_PRESET + _STAGE_PRESET[stage]}
@@ -234,6 +237,8 @@ def find_preset(preset):
     for change in changes:
         key, _, text = change.partition("=")
         kind = type(_find(known, "setting", key))
+        if text != text.strip():  # it becomes part of a folder's name
+            raise ValueError(f"{key}={text!r}: a value without blanks is wanted")
         if kind is str and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
             hint = ": take the file in with `python -m handpose.pretrained FILE`, then give its name" if key == "weights" else ""
             raise ValueError(f"{key}={text}: a plain name is wanted, no path{hint}")

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from . import colab
 from .records import PACKAGE, atomic_path, digest, source_digest, this_commit
+from .trouble import line_of
 
 #: Set in the kernels of notebooks that become pages of the book.
 _PAGE = "HANDPOSE_PAGE"
 # tqdm's plain progress bar is just what is wanted where the widgets are not installed.
 warnings.filterwarnings("ignore", message="IProgress not found")
-_SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError"}
+_SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError", "NotFinite"}
 _IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 
 
@@ -279,6 +280,7 @@ def _typed(text):
 def main(arguments=None):
     """Command line: execute one notebook with parameters."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     parser = argparse.ArgumentParser(prog="python -m handpose.notebook", description=main.__doc__)
     parser.add_argument("notebook", type=Path)
@@ -296,6 +298,14 @@ def main(arguments=None):
             if error.ename in _SAID_PLAINLY:  # what is wrong stands in the message: no traceback
                 sys.exit(f"error: {error.evalue}")
             raise
+        except DeadKernelError:
+            sys.exit("error: the notebook's process was ended from outside, most often for want of memory: end other programs; "
+                     "the same command goes on from the last epoch")  # fmt: skip
+        except OSError as error:
+            line = line_of(error, f"{options.output} is written")
+            if line is None:
+                raise
+            sys.exit(f"error: {line}")
 
 
 if __name__ == "__main__":

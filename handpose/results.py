@@ -17,8 +17,9 @@ import pandas as pd
 from . import analysis, explorer, metrics
 from . import given as knowledge
 from .experiments import find_preset, find_row, row_stages, stage_owner, stage_settings
-from .records import PACKAGE, atomic_path, digest, only_one, read_json, write_json
+from .records import PACKAGE, atomic_path, digest, only_one, read_arrays, read_json, write_json
 from .runs import mean_pose, measure, prepare_data, run_stage, training_code
+from .trouble import said_plainly
 
 #: The results that come with the repository.
 RECORDED = PACKAGE.parent / "book" / "runs" / "results"
@@ -74,8 +75,7 @@ class Result:
     @cached_property
     def explorer(self):
         """The decoder of row D3 as ``explorer.pack`` keeps it: {name: array}. Raises FileNotFoundError where it was not kept."""
-        with np.load(self.folder / "explorer.npz") as arrays:
-            return dict(arrays)
+        return read_arrays(self.folder / "explorer.npz")
 
     @property
     def stale(self):
@@ -141,8 +141,14 @@ def dataset_name(card):
 
 
 def results_folder(preset, dataset="synthetic", output_dir="runs", recorded=False):
-    """Where the results of ``preset`` on ``dataset`` lie; ``recorded``: those that come with the repository."""
-    return (RECORDED if recorded else Path(output_dir) / "results") / f"{dataset}-{preset}"
+    """Where the results of ``preset`` on ``dataset`` lie; ``recorded``: those that come with the repository.
+
+    Raises ValueError for names that would lead elsewhere.
+    """
+    name = f"{dataset}-{preset}"
+    if name != Path(name).name:
+        raise ValueError(f"{name!r} can't be the name of a folder of results: preset and dataset are names, no paths")
+    return (RECORDED if recorded else Path(output_dir) / "results") / name
 
 
 def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
@@ -167,10 +173,11 @@ def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
     return Results(folder)[name, seed]
 
 
+@said_plainly("results are written")
 def _save(folder, name, row, seed, runs, options, analysed):
     last, place = runs[-1], folder / f"{name}-seed{seed}"
     card, analysis_kept = place / "run.json", place / "analysis.npz"
-    if card.exists() and read_json(card)["identity"] == last.card["identity"] and (analysis_kept.exists() or not analysed):
+    if card.exists() and read_json(card)["identity"] == last.card["identity"] and (analysis_kept.exists() or not (analysed and name in ANALYSED)):
         return
     data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)  # type: ignore[misc]
     changed = find_preset(options.get("preset", "quick"))
@@ -285,16 +292,15 @@ def _pack(**named):
 
 
 def _unpack(path):
-    arrays = {}
-    with np.load(path) as stored:
-        for name in stored.files:
-            key, _, part = name.partition("|")
-            if part == "bytes":
-                kept = np.ascontiguousarray(np.moveaxis(stored[name], 0, -1))
-                counts = kept.view(np.int16 if kept.shape[-1] == 2 else np.int8)[..., 0]
-                arrays[key] = (counts * stored[f"{key}|unit"]).astype(np.float32)
-            elif not part:
-                arrays[name] = stored[name]
+    arrays, stored = {}, read_arrays(path)
+    for name in stored:
+        key, _, part = name.partition("|")
+        if part == "bytes":
+            kept = np.ascontiguousarray(np.moveaxis(stored[name], 0, -1))
+            counts = kept.view(np.int16 if kept.shape[-1] == 2 else np.int8)[..., 0]
+            arrays[key] = (counts * stored[f"{key}|unit"]).astype(np.float32)
+        elif not part:
+            arrays[name] = stored[name]
     return arrays
 
 

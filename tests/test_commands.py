@@ -31,7 +31,7 @@ _PROGRAM = re.compile(r"(make|python|papermill|snakemake|jupyter-book|pip|conda|
 #: prepare: papermill puts the parameters in. run: for real. pip: it resolves. A path: the test that runs it.
 HOW = (
     (r"make (book|pages|batch) .*|make (book|pages)", "plan"),
-    (r"make (batch|test|bench|decisions|record|site|archive|commands|lock|address)\b.*", "recipe"),
+    (r"make (batch|test|bench|decisions|record|manifest|site|archive|commands|soak|fuzz|lock|address)\b.*", "recipe"),
     (r"make PYTHON=python3\.12 \.\.\.", "recipe"),
     (r"snakemake --snakefile notebooks/Snakefile .*", "plan"),
     (r"papermill notebooks/\S+ out\.ipynb .*-p dataset rhd .*", "prepare"),
