@@ -19,6 +19,9 @@
 # All rows of the paper's Tables 1 and 2, and what predicting the mean training pose gets. **Our figures are measured on
 # the dataset and preset named below, the paper's on RHD**: they can't be compared as numbers, only what a step gains.
 # Where a row has a page in this book, its name leads there.
+#
+# The paper has two datasets, and the rendered hands come in the file layouts of both: RHD's is on [Results](results.ipynb), STB's,
+# smaller and with one seed, on [Results on STB's layout](results-stb.ipynb).
 
 # %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.

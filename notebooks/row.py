@@ -149,7 +149,7 @@ for stage in row_stages(row, preset):
     })
 display(HTML(as_html(pd.DataFrame(lines).set_index("stage"), "", f"The stages of row {row}")))
 
-# %% caption="Dotted lines divide the stages. Left: terms of eqs. 1 to 7 and 17 as they enter their sums, rgb for pictures, pose for true poses. Right: what counts." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs of all stages. Right: evaluation MEPE over the epochs, falling from stage to stage where the training works"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Dotted lines divide the stages. Left: terms of eqs. 1 to 7 and 17 as they enter their sums, rgb for pictures, pose for true poses. Right: the error that counts." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs of all stages. Right: evaluation MEPE over the epochs, falling from stage to stage where the training works"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves(*[result.history for result in results])
 plt.show()
 if seeds > 1:
@@ -196,7 +196,7 @@ show_run(*results)
 # Frames around the median error and the worst ones, by the first seed: the true pose and the prediction drawn on the
 # picture. Predictions are relative to the root; they stand at the true one here.
 
-# %% caption="Left: what the typical error looks like. Right: where the network is wrong altogether, and what these pictures have in common." mystnb={"image": {"alt": "Three evaluation frames of median error and the three worst, each with the true pose and with the predicted pose drawn on the picture"}} tags=["hide-input"]
+# %% caption="Left: what the typical error looks like. Right: where the network is wrong altogether." mystnb={"image": {"alt": "Three evaluation frames of median error and the three worst, each with the true pose and with the predicted pose drawn on the picture"}} tags=["hide-input"]
 predicted = results[0].predicted
 errors = everything.errors(row, seed).mean(1)
 order, middle = np.argsort(errors), len(errors) // 2
