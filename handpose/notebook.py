@@ -58,7 +58,9 @@ def _refuse_unknown(unknown, names):
 
 
 def show(figure, name, alt, caption=""):
-    """Display a plotly figure under the stable id ``name``, with a text alternative, which is its caption where there is no other.
+    """Display a plotly figure under the stable id ``name``. ``alt`` says what is drawn, for who can't see it, ``caption`` what to see.
+
+    Without a caption the alternative text stands there too.
 
     plotly.js comes from the book itself, which loads nothing from the network; from the CDN in Colab.
     """
@@ -129,12 +131,13 @@ def show_run(*results):
     names = ("row", "seed", "MEPE (mm)", "training (s)", "commit", "identity")
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in line) + "</tr>" for line in lines)
     head = "".join(f"<th>{name}</th>" for name in names)
-    summary = f"Runs: {len(cards)} on {cards[0]['dataset']}, preset {cards[0]['preset']}, seeds {_listed(cards, 'seed')}"
+    summary = f"Runs: {len(cards)} on {cards[0]['dataset']}, preset {cards[0]['preset']}, {_listed(cards, 'seed')}"
     return display(_folded(summary, f"<table><tr>{head}</tr>{rows}</table>"), raw=True)
 
 
 def _listed(cards, key):
-    return ", ".join(str(value) for value in sorted({card[key] for card in cards}))
+    values = sorted({card[key] for card in cards})
+    return f"{key}{'s' * (len(values) > 1)} {', '.join(map(str, values))}"
 
 
 def _folded(summary, content, unfolded=False):
@@ -215,13 +218,18 @@ _PAGE_CODE = (
 
 
 def made_of(notebook):
-    """Digests of what a page is made of: its source notebook's cells and the code that computes its numbers.
+    """Digests of what a page is made of: its source notebook's cells, captions and alternative texts among them, and the code
+    that computes its numbers.
 
     The cell for Colab does not count: it fetches the code, which computes the same wherever it lies.
     """
     import nbformat
 
-    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, 4).cells if not colab.is_cell(cell.source)]
+    said = ("caption", "mystnb")
+    cells = [
+        (cell.cell_type, cell.source, {key: cell.metadata[key] for key in said if key in cell.metadata})
+        for cell in nbformat.read(notebook, 4).cells if not colab.is_cell(cell.source)
+    ]  # fmt: skip
     return {"notebook": Path(notebook).name, "source": digest(cells), "code": source_digest(*_PAGE_CODE)}
 
 

@@ -1,7 +1,7 @@
 """Figures and tables that notebooks print get captions and numbers, like those of the prose.
 
-A picture's caption is its ``mystnb.figure.caption``, a plotly figure's what ``handpose.notebook.show`` was given; without
-one, the alternative text stands there. A plotly figure shown as ``name`` can be referred to as ``fig-name``, or as
+Alternative text says what is drawn, a caption what to see in it: a picture's is its cell's metadata ``caption``, a plotly
+figure's what ``handpose.notebook.show`` was given. Without one, the alternative text stands there. A plotly figure shown as ``name`` can be referred to as ``fig-name``, or as
 ``fig-page-name`` where the name does not hold the page's: one notebook can make several pages. HTML tables that bring a
 ``<caption>`` are counted among the tables.
 """
@@ -36,7 +36,8 @@ class Number(SphinxTransform):
                 words = html.unescape(plot[2] or plot[1])
                 self.wrap(bundle, nodes.figure(names=[self.label(plot[3])], classes=["turnable"]), words)
             elif picture is not None and next(bundle.findall(nodes.figure), None) is None:
-                self.wrap(bundle, nodes.figure(), picture.get("alt", ""), nodes.container(classes=["picture"]))
+                words = _cell_caption(bundle) or picture.get("alt", "")
+                self.wrap(bundle, nodes.figure(), words, nodes.container(classes=["picture"]))
             elif caption:
                 self.wrap(bundle, printed_table(title=html.unescape(caption[1])))
         for figure in self.document.findall(nodes.figure):
@@ -63,6 +64,11 @@ class Number(SphinxTransform):
 def _is_bundle(node):
     """What one output of a cell came to, in all its formats; a lone picture outside of one too."""
     return isinstance(node, nodes.container) and node.get("nb_element") == "mime_bundle"
+
+
+def _cell_caption(bundle):
+    cell = next((node for node in _ancestors(bundle) if "cell_metadata" in getattr(node, "attributes", {})), {})
+    return cell.get("cell_metadata", {}).get("caption", "")
 
 
 def _ancestors(node):
