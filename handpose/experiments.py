@@ -157,6 +157,36 @@ TABLE_3 = {
     "proposed": Published(13.88, 6.71, 0.930, 0.997),
 }
 
+@dataclass(frozen=True)
+class Peer:
+    """One of the seven methods of Table 3, trained as a row: its file in ``handpose/peers``, its line of ``TABLE_3``, its
+    stages. ``backbone`` False: it has a network of its own where the others have ResNet-18, and no warm-up.
+    """
+
+    module: str
+    published: str
+    parts: str
+    stages: tuple
+    backbone: bool = True
+    builds_on: None = None
+
+    @property
+    def paper(self):
+        """The MEPE on RHD that the paper quotes."""
+        return TABLE_3[self.published].rhd
+
+
+#: The seven, in the order of Table 3.
+PEERS = {
+    "Zimmermann": Peer("zimmermann", "Zimmermann & Brox 2017", "score maps, canonical pose and viewpoint", ("scoremaps", "lifting"), backbone=False),
+    "Moon": Peer("moon", "Moon et al. 2020", "volumetric heat maps", ("volumes",)),
+    "Yang": Peer("yang", "Yang & Yao 2019", "factors for canonical pose and viewpoint", ("factors",)),
+    "Spurr": Peer("spurr", "Spurr et al. 2018", "one latent space, alternating pairs", ("crossmodal",)),
+    "Gu": Peer("gu", "Gu et al. 2020", "two autoencoders split by adversaries, translators", ("autoencoders", "translators")),
+    "Iqbal": Peer("iqbal", "Iqbal et al. 2018", "latent 2.5D heat maps", ("latent25d",)),
+    "Theodoridis": Peer("theodoridis", "Theodoridis et al. 2020", "two autoencoders, then a variational mapper", ("apart", "mapping")),
+}  # fmt: skip
+
 #: Rows of ours: the same networks trained on for as long as the next rows train more, so that a part and the
 #: time it takes can be told apart.
 CONTROLS = {
@@ -180,6 +210,10 @@ _STAGE_PRESET = {
     "align": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "alignment_weight", "mapper_input"),
     "refine": ("refine_epochs", "finetuning_rate", "mapper_input", "kcs_weight", "geo_weight", "alternate"),
 }
+#: A peer's stages share out the epochs that row D3 has.
+_PEER_PRESET = (
+    "disentangle_epochs", "align_frozen_epochs", "align_epochs", "refine_epochs", "finetuning_rate", "adversarial_weight", "weights",
+)  # fmt: skip
 _SHARED_PRESET = (
     "size", "view", "batch", "learning_rate", "decay", "beta", "max_rotation", "flip_probability", "precision",
 )  # fmt: skip
@@ -187,7 +221,8 @@ _SHARED_PRESET = (
 
 def row_stages(row, preset):
     """All stages that ``row`` stands on, in order: its own, after the warm-up of the backbone where the preset has one."""
-    return ("warmup",) * (find_preset(preset).weights == "warmup") + find_row(row).stages
+    row = find_row(row)
+    return ("warmup",) * (find_preset(preset).weights == "warmup" and getattr(row, "backbone", True)) + row.stages
 
 
 def stage_settings(stage, row, preset, seed):
@@ -200,6 +235,9 @@ def stage_settings(stage, row, preset, seed):
     if stage not in stages:
         raise ValueError(f"this row has no stage {stage!r}; its stages: {', '.join(stages)}")
     settings = {"stage": stage, "seed": 0 if stage == "warmup" else seed}
+    if isinstance(row, Peer) and stage != "warmup":
+        names = _SHARED_PRESET + _PEER_PRESET + ("warmup_epochs",) * (not row.backbone)
+        return settings | {"peer": row.module} | {name: getattr(preset, name) for name in names}
     settings |= {name: getattr(row, name) for name in _STAGE_SETTINGS[stage]}
     return settings | {name: getattr(preset, name) for name in _SHARED_PRESET + _STAGE_PRESET[stage]}
 
@@ -208,6 +246,8 @@ def stage_owner(stage, row):
     """Name of the first row that trains the very stage that ``row`` needs, or else of the plainest; "warmup" for the warm-up."""
     if stage == "warmup":
         return "warmup"
+    if isinstance(find_row(row), Peer):
+        return row_name(find_row(row))
     wanted = _parts(stage, find_row(row))
     for name, other in (ROWS | CONTROLS).items():
         if stage in other.stages and _parts(stage, other) == wanted:
@@ -246,20 +286,22 @@ def find_preset(preset):
 
 
 def find_row(row):
-    """A ``Row`` by name (or itself), controls too. A row without a name is its parts: "injection+kcs".
+    """A ``Row`` by name (or itself), controls too, or a ``Peer``. A row without a name is its parts: "injection+kcs".
 
     Raises ValueError that names the right ones.
     """
-    if isinstance(row, Row):
+    if isinstance(row, (Row, Peer)):
         return row
     parts = str(row).split("+")
     if len(set(parts)) == len(parts) and set(parts) <= set(PARTS):
         return Row(**dict.fromkeys(parts, True))
-    return _find(ROWS | CONTROLS, "row", row)
+    return _find(ROWS | CONTROLS | PEERS, "row", row)
 
 
 def row_name(row):
-    """The name of the first row with the parts of this ``Row``, or the parts themselves, joined by "+"."""
+    """The name of the first row with the parts of this ``Row``, or the parts themselves, joined by "+"; of a ``Peer``: its own."""
+    if isinstance(row, Peer):
+        return next(name for name, peer in PEERS.items() if peer is row or peer == row)
     everything = ROWS | CONTROLS
     same = [name for name, other in everything.items() if all(getattr(other, part) == getattr(row, part) for part in PARTS)]
     return same[0] if same else "+".join(part for part in PARTS if getattr(row, part))

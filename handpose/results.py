@@ -81,7 +81,7 @@ class Result:
     def stale(self):
         """Why this result no longer is what the code would give, in words; empty when it still is."""
         reasons = []
-        if self.card["training_code"] != training_code():
+        if self.card["training_code"] != training_code(self.card["of_row"]):
             reasons.append("the code that trains has changed")
         for stage, kept in self.card["stages"].items():
             try:

@@ -1,0 +1,85 @@
+"""Iqbal et al. 2018, latent 2.5D heat maps: joints in the picture, their depth relative to the root, and the root's depth
+from the known length of one bone.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..models import JOINTS
+from ..skeleton import MIDDLE_MCP, MIDDLE_PIP
+from .parts import Backbone, PeerNetworks, PeerStage, deconvolutions, full_precision, soft_argmax
+from .picture import from_picture
+
+#: Weight of the depth term against the one in the picture; picture coordinates are about 20 times smaller than relative depths.
+_PICTURE_WEIGHT = 20.0
+
+
+class Latent25D(PeerNetworks):
+    """Heat maps that are learnt without a target map, and a depth map for each: (B, 3, S, S) -> picture coordinates (B, 21, 3).
+
+    Places are the soft-argmax of each heat map, softened by a temperature of its own; the relative depth is the depth map's
+    mean under the heat map.
+    """
+
+    in_picture = True
+
+    def __init__(self, weights=None):
+        super().__init__()
+        self.rgb_encoder = Backbone(weights)
+        self.up = deconvolutions(Backbone.features, (256, 256, 256)).to(memory_format=torch.channels_last)
+        self.maps = nn.Conv2d(256, 2 * JOINTS, 1)
+        self.temperature = _Temperature()
+
+    def picture(self, images):
+        maps = self.maps(self.up(self.rgb_encoder(images)))
+        with full_precision(images):
+            heat, depth = maps.float().chunk(2, 1)
+            probability = self.temperature(heat).flatten(2).softmax(-1).unflatten(-1, heat.shape[-2:])
+            relative = (probability * depth).sum((-2, -1))
+            return torch.cat([soft_argmax(probability), relative[..., None]], -1)
+
+    def lift(self, picture, cameras, root, scale):
+        """Picture coordinates (N, 21, 3) to (N, 21, 3) mm; the root's depth comes from the bone, ``root`` is not looked at."""
+        return from_picture(picture, cameras, scale * root_depth(picture, cameras), scale)
+
+
+class _Temperature(nn.Module):
+    """A learnt factor for each joint's map."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_beta = nn.Parameter(torch.zeros(JOINTS, 1, 1))
+
+    def forward(self, heat):
+        return heat * self.log_beta.exp()
+
+
+def root_depth(picture, cameras):
+    """Depth of the root over the hand's scale from the bone of length 1 between middle MCP and PIP: (N, 21, 3), (N, 3, 3) -> (N,).
+
+    With joints at rays p and q (depth 1) and relative depths a and b, |(Z + a) p - (Z + b) q| = 1 is quadratic in Z; the
+    larger root is the one in front of the camera. Where noise leaves no solution, the nearest: the parabola's lowest point.
+    """
+    rays = np.concatenate([picture[..., :2], np.ones_like(picture[..., :1])], -1) @ np.swapaxes(np.linalg.inv(cameras), 1, 2)
+    p, q = rays[:, MIDDLE_MCP], rays[:, MIDDLE_PIP]
+    along = p - q
+    rest = picture[:, MIDDLE_MCP, 2:] * p - picture[:, MIDDLE_PIP, 2:] * q
+    a, half_b, c = (along**2).sum(-1), (along * rest).sum(-1), (rest**2).sum(-1) - 1
+    a = np.maximum(a, 1e-8)  # a bone along the ray
+    return np.clip((-half_b + np.sqrt(np.maximum(half_b**2 - a * c, 0))) / a, 1, 200)
+
+
+class Latent(PeerStage):
+    """L1 on places and relative depths."""
+
+    title = "latent 2.5D maps"
+
+    def cost(self, images, pose, picture, step):
+        predicted = self.networks.picture(images)
+        error = (predicted - picture).abs()
+        return {"picture": _PICTURE_WEIGHT * error[..., :2].mean(), "depth": error[..., 2].mean()}
+
+
+NETWORKS = Latent25D
+STAGES = {"latent25d": Latent}
