@@ -81,5 +81,18 @@ class Latent(PeerStage):
         return {"picture": _PICTURE_WEIGHT * error[..., :2].mean(), "depth": error[..., 2].mean()}
 
 
+KNOWN = (
+    ("what it predicts", "for each joint a heat map and a depth map; places by soft-argmax, relative depth by the mean under the heat map",
+     "known: two public re-implementations (RHDHand, peclr)"),
+    ("temperature of the soft-argmax", "learnt, one a joint", "known: the same"),
+    ("unit of depth", "one bone's length: the middle finger's proximal phalanx, which is the scale all methods are given",
+     "assumed: the field's scale; the re-implementation takes wrist to index MCP"),
+    ("the root's depth", "from that bone's length, by the quadratic equation", "known: the same; its print misses K^-1 and a factor of 2"),
+    ("where noise leaves no solution", "the nearest depth, kept between 1 and 200 bones", "assumed; the re-implementation clamps, too"),
+    ("losses", "L1 on places and on relative depths; places, in units of the crop, weigh 20 times", "known: L1; assumed: the weight in these units"),
+    ("network", "ResNet-18, three deconvolutions of 256, one convolution", "assumed: hourglass or convolutions in theirs; the backbone of all here"),
+    ("maps", "a quarter of the picture's side", "scaled"),
+)  # fmt: skip
+
 NETWORKS = Latent25D
 STAGES = {"latent25d": Latent}
