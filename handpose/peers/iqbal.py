@@ -2,14 +2,12 @@
 from the known length of one bone.
 """
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..models import JOINTS
-from ..skeleton import MIDDLE_MCP, MIDDLE_PIP
 from .parts import Backbone, PeerNetworks, PeerStage, deconvolutions, full_precision, soft_argmax
-from .picture import from_picture
+from .picture import from_picture, root_depth
 
 #: Weight of the depth term against the one in the picture; picture coordinates are about 20 times smaller than relative depths.
 _PICTURE_WEIGHT = 20.0
@@ -53,21 +51,6 @@ class _Temperature(nn.Module):
 
     def forward(self, heat):
         return heat * self.log_beta.exp()
-
-
-def root_depth(picture, cameras):
-    """Depth of the root over the hand's scale from the bone of length 1 between middle MCP and PIP: (N, 21, 3), (N, 3, 3) -> (N,).
-
-    With joints at rays p and q (depth 1) and relative depths a and b, |(Z + a) p - (Z + b) q| = 1 is quadratic in Z; the
-    larger root is the one in front of the camera. Where noise leaves no solution, the nearest: the parabola's lowest point.
-    """
-    rays = np.concatenate([picture[..., :2], np.ones_like(picture[..., :1])], -1) @ np.swapaxes(np.linalg.inv(cameras), 1, 2)
-    p, q = rays[:, MIDDLE_MCP], rays[:, MIDDLE_PIP]
-    along = p - q
-    rest = picture[:, MIDDLE_MCP, 2:] * p - picture[:, MIDDLE_PIP, 2:] * q
-    a, half_b, c = (along**2).sum(-1), (along * rest).sum(-1), (rest**2).sum(-1) - 1
-    a = np.maximum(a, 1e-8)  # a bone along the ray
-    return np.clip((-half_b + np.sqrt(np.maximum(half_b**2 - a * c, 0))) / a, 1, 200)
 
 
 class Latent(PeerStage):
