@@ -25,8 +25,8 @@ class Latent25D(PeerNetworks):
     def __init__(self, weights=None):
         super().__init__()
         self.rgb_encoder = Backbone(weights)
-        self.up = deconvolutions(Backbone.features, (256, 256, 256)).to(memory_format=torch.channels_last)
-        self.maps = nn.Conv2d(256, 2 * JOINTS, 1)
+        self.up = deconvolutions(Backbone.features, (256, 256, 128)).to(memory_format=torch.channels_last)
+        self.maps = nn.Conv2d(128, 2 * JOINTS, 1)
         self.temperature = _Temperature()
 
     def picture(self, images):
@@ -73,7 +73,7 @@ KNOWN = (
     ("the root's depth", "from that bone's length, by the quadratic equation", "known: the same; its print misses K^-1 and a factor of 2"),
     ("where noise leaves no solution", "the nearest depth, kept between 1 and 200 bones", "assumed; the re-implementation clamps, too"),
     ("losses", "L1 on places and on relative depths; places, in units of the crop, weigh 20 times", "known: L1; assumed: the weight in these units"),
-    ("network", "ResNet-18, three deconvolutions of 256, one convolution", "assumed: hourglass or convolutions in theirs; the backbone of all here"),
+    ("network", "ResNet-18, three deconvolutions (256, 256, 128), one convolution", "assumed: hourglass or convolutions in theirs; the backbone of all here"),
     ("maps", "a quarter of the picture's side", "scaled"),
 )  # fmt: skip
 
