@@ -178,20 +178,20 @@ KNOWN = (
     ("translators", "a network of fully connected layers between the contexts of the two modalities", f"known: {_SEEN_BY}"),
     ("backbone", "ResNet-18, as for all others", "assumed"),
     ("latents", "64 numbers of pose and 64 of context for each, the paper's own for a picture (section 4.2)", "assumed"),
-    ("pose networks", "encoder 63-512-512-512, decoder of four hidden layers of 512 with batch normalisation: the paper's baseline", "assumed"),
-    ("adversary", "on samples of the pose-specific parts, the paper's discriminator and its weight, 1e-2; both encoders learn to fool it",
-     "assumed"),
-    ("what pairs are for", "the picture's pose-specific part, with a context of zeros, is decoded to the true pose; without some such term "
-     "nothing says which picture shows which pose", "assumed"),
+    ("pose encoder", "63-512-512-512, then mean and log-variance, as the paper's own", "assumed"),
+    ("pose decoder", "four hidden layers of 512 with batch normalisation, the paper's baseline", "assumed"),
+    ("adversary", "the paper's discriminator and its weight, on samples of the pose-specific parts; both encoders learn to fool it", "assumed"),
+    ("what pairs are for", ("the picture's pose-specific part, with zeros for context, is decoded to the true pose; no other term of the "
+     "first stage says which picture shows which pose"), "assumed"),
     ("translators' layers", "64-512-512-64, one each way; they start at zero", "assumed"),
-    ("translators' losses", "mean squared error of what the other modality's decoder makes of the pose-specific part and the "
-     "translated context", "assumed"),
-    ("who learns, translators", "first the translators alone, then with picture encoder and pose decoder; pose encoder and picture "
-     "decoder stay", "assumed"),
-    ("weights", "KL to N(0, I) 1e-5, as the paper's own; the picture's mean squared error 0.1, the pose's 1", "assumed"),
-    ("optimiser", "Adam, rate and schedule as for the paper's own; stage 1's epochs for the autoencoders, those of stages 2 and 3 for "
-     "the translators", "assumed"),
+    ("translators' losses", ("mean squared error of what the other modality's decoder makes of the pose-specific part and the "
+     "translated context; KL of the picture's latent"), "assumed"),
+    ("who learns, translators", "first the translators alone, then with picture encoder and pose decoder; never the other two", "assumed"),
+    ("weights of losses", "KL to N(0, I) as the paper's own; mean squared errors 0.1 of the picture, 1 of the pose", "assumed"),
+    ("optimiser", ("Adam, rate and schedule as for the paper's own; stage 1's epochs for the autoencoders, those of stages 2 and 3 for "
+     "the translators"), "assumed"),
     ("input", "the paper's crops, with handedness, palm and scale given; the method's own protocol was not found", "assumed"),
-    ("picture decoder", "a linear layer to 128 maps, transposed convolutions to 64, 32 and 3; its picture has half the input's side",
-     "scaled; layers assumed, after Spurr et al. 2018's public code"),
+    ("picture decoder", ("a linear layer to 128 maps, transposed convolutions to 64, 32 and 3, after Spurr et al. 2018's public code, "
+     "whose picture too has half the input's side"), "assumed"),
+    ("picture decoder's first map", "a cell for every 16 pixels of the input's side", "scaled"),
 )  # fmt: skip

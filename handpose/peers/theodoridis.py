@@ -111,16 +111,16 @@ _SEEN_BY = "as Stergioulas et al. 2021, who take it over, describe it"
 KNOWN = (
     ("two autoencoders", "picture to pose and pose to pose, trained apart: no weight and no term in common", f"known: {_SEEN_BY} (section 2)"),
     ("mapper", "a variational one, from the picture's latent to the pose's", f"known: {_SEEN_BY} (section 2)"),
-    ("mapper's layers", "draws a sample, two hidden layers of 512, gives mean and log-variance: the paper's (fig. 2b), whose "
-     "widths are not printed", f"assumed; that it is similar is known, {_SEEN_BY} (section 4.2)"),
+    ("mapper's layers", ("draws a sample, two hidden layers of 512, gives mean and log-variance: the paper's (fig. 2b), whose "
+     "widths are not printed"), f"assumed; that it is similar is known, {_SEEN_BY} (section 4.2)"),
     ("pose encoder", "63-512-512-512, then mean and log-variance: the widths of Spurr et al. 2018's public code",
      f"assumed; that the paper's is similar is known, {_SEEN_BY} (section 4.2)"),
     ("backbone", "ResNet-18, as for all others", "assumed"),
     ("latents", "128 numbers for the picture and 64 for the pose, the paper's own (section 4.2)", "assumed"),
     ("decoders", "plain: four hidden layers of 512 with batch normalisation, the paper's baseline", "assumed"),
     ("losses, apart", "mean squared error of the pose and KL to N(0, I), weight 1e-5, in both", "assumed"),
-    ("losses, mapping", "mean squared error of the pose that the pose decoder makes of the mapped sample; KL from the mapped "
-     "latent to the one that the pose encoder gives, weight 1e-5", "assumed"),
+    ("losses, mapping", ("mean squared error of the pose that the pose decoder makes of the mapped sample; KL from the mapped "
+     "latent to the one that the pose encoder gives, weight 1e-5"), "assumed"),
     ("who learns, mapping", "first the mapper alone, then picture encoder, mapper and pose decoder; the pose encoder never",
      "assumed; frozen first, then finetuned, is how the paper aligns (section 3.1.2)"),
     ("optimiser", "Adam, rate and schedule as for the paper's own; stage 1's epochs apart, those of stages 2 and 3 mapping", "assumed"),
