@@ -21,7 +21,7 @@ PAIRS = (("rgb", "pose"), ("pose", "pose"), ("rgb", "pose"), ("rgb", "rgb"), ("r
 KNOWN = (
     (
         "picture encoder", "ResNet-18, then one linear layer to mean and log-variance",
-        "known: the authors' model source as others ship it",
+        "known: the authors' model source, as a public repository carries it",
     ),
     ("backbone's start", "the warm-up that all rows have; theirs starts from scratch", "assumed"),
     (
@@ -29,11 +29,11 @@ KNOWN = (
         "assumed",
     ),
     ("latent", "30 numbers", "known: the default in evaluate_model.py"),
-    ("pose encoder", "63-512-512-512, ReLU, then mean and log-variance", "known: the authors' model source as others ship it"),
-    ("pose decoder", "six linear layers, 512 wide, ReLU, no batch normalisation", "known: the authors' model source as others ship it"),
+    ("pose encoder", "63-512-512-512, ReLU, then mean and log-variance", "known: the same"),
+    ("pose decoder", "six linear layers, 512 wide, ReLU, no batch normalisation", "known: the same"),
     (
         "picture decoder", "a linear layer to 128 maps, four 4 x 4 deconvolutions with 64, 32, 16 and 3 channels",
-        "known: the authors' model source as others ship it; batch normalisation between the deconvolutions is assumed",
+        "known: the same; batch normalisation between the deconvolutions is assumed",
     ),
     (
         "decoded picture", "32 x 32 pixels from maps of 2 x 2; theirs, for an input of 256 pixels, 128 x 128 from maps of 8 x 8",
@@ -46,13 +46,13 @@ KNOWN = (
     ("weight of the divergence", "the preset's beta", "assumed"),
     ("first variance of the encoders", "exp(-5), as in all our encoders", "assumed"),
     (
-        "pairs", "all four of picture and pose; which of them the published figure has is not known. The author says that decoding "
-        "the picture itself did not improve much (issue 14 of spurra/vae-hands-3d)",
-        "assumed",
+        "pairs",
+        "all four of picture and pose. Which of them the published figure has is not known; decoding the picture did not improve much",
+        "assumed; the remark is the author's, in issue 14 of spurra/vae-hands-3d",
     ),
     (
-        "turns", "one pair a step; picture to pose every second step, the other three pairs in between. So the predicting pair sees "
-        "half as many pictures as another row",
+        "turns",
+        "one pair a step: picture to pose every second step, the others between, so that it sees half as many pictures as a row of ours",
         "assumed; that pairs take turns is known: Stergioulas et al. 2021, section 2",
     ),
     ("prediction", "the mean latent of the picture, through the pose decoder", "known: evaluate_model.py"),
@@ -60,7 +60,7 @@ KNOWN = (
         "handedness", "left hands are mirrored, as in all rows; theirs gives the side to the linear layer after the backbone",
         "known: README of spurra/vae-hands-3d",
     ),
-    ("root and scale", "palm centre and the middle finger's proximal phalanx, the scale given", "known: README of spurra/vae-hands-3d"),
+    ("root and scale", "palm centre and the middle finger's proximal phalanx, the scale given", "known: evaluate_model.py"),
     ("optimiser, augmentation, batch, epochs", "as all rows of this book; the training code is not public", "assumed"),
 )  # fmt: skip
 

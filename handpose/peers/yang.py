@@ -17,7 +17,7 @@ FACTOR = 32
 _HIDDEN, _LAYERS = 512, 6
 _LITTLE_MCP = 17
 _FIRST_LOG_VARIANCE = -5.0
-#: The picture has some 150 times the numbers of a pose but is no aim of ours.
+#: The picture is no aim of ours, and most of its error is background that the latents know nothing of.
 _PICTURE_WEIGHT = 0.1
 
 #: What we know of the method, what we assumed, what we scaled with the input size: (what, how, status).
@@ -25,9 +25,8 @@ KNOWN = (
     ("factors", "canonical pose and viewpoint, an encoder and a decoder for each", "known: notes on the paper in a public repository"),
     ("pose", "the canonical pose turned by the viewpoint", "assumed"),
     (
-        "canonical frame", "middle MCP from the wrist along y, little MCP in the plane of x and y; the origin is the root. Their frame "
-        "was not found; Zimmermann & Brox's is the model for ours",
-        "assumed",
+        "canonical frame", "middle MCP from the wrist along y, little MCP in the plane of x and y; the origin is the root",
+        "assumed: theirs was not found; ours is after Zimmermann & Brox's code",
     ),
     (
         "viewpoint", "two vectors of three numbers, made a rotation by Gram and Schmidt: no angle jumps. The encoder reads the same six",
@@ -44,9 +43,8 @@ KNOWN = (
         "assumed",
     ),
     (
-        "training", "factor by factor from the labels, jointly from the picture, and the picture from both, all in every step; "
-        "theirs has an order that was not found",
-        "assumed",
+        "training", "factor by factor from the labels, jointly from the picture, and the picture from both, all in every step",
+        "assumed: their order was not found",
     ),
     ("weights", "1 for each squared error, 0.1 for the picture, the preset's beta for the divergences", "assumed"),
     ("prediction", "the mean latent of the picture, through both decoders", "assumed"),
