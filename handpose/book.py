@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from .records import PACKAGE, atomic_path
-from .results import Result, labels_of
+from .results import Result, labels_of, same_frames
 
 ROOT = PACKAGE.parent
 _UNFINISHED = shutil.ignore_patterns("failed-*", ".*")
@@ -88,7 +88,8 @@ def _results(folder, name=None):
 def record_beside(name):
     """Put the results ``name`` ("stb-quick") of runs on this machine beside the recorded run, for pages that show both.
 
-    Raises FileNotFoundError when there are none.
+    Where results of that name are recorded already, rows are added to them or take the place of older ones; their labels stay.
+    Raises FileNotFoundError when there are none, ValueError when the recorded ones are on other frames.
     """
     source, target = ROOT / "runs" / "results" / name, ROOT / "book" / "runs" / "results" / name
     labels = next((path for path in (source / "frames.npz", labels_of(source)) if path.exists()), None)
@@ -96,8 +97,16 @@ def record_beside(name):
         raise FileNotFoundError(f"{source} holds no results: run `make book` with that dataset and preset first")
     fresh = target.with_name(f".{name}")
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(source, fresh, ignore=_VARIANT if "+" in name else _UNFINISHED)
-    shutil.copy2(labels, fresh)
+    if (target / "frames.npz").exists():
+        if not same_frames(labels, target / "frames.npz"):
+            raise ValueError(f"{target} holds results on other frames than {source}: remove it first")
+        shutil.copytree(target, fresh)
+        for row in sorted(card.parent for card in source.glob("*/run.json")):
+            shutil.rmtree(fresh / row.name, ignore_errors=True)
+            shutil.copytree(row, fresh / row.name, ignore=_UNFINISHED)
+    else:
+        shutil.copytree(source, fresh, ignore=_VARIANT if "+" in name else _UNFINISHED)
+        shutil.copy2(labels, fresh)
     shutil.rmtree(target, ignore_errors=True)
     os.rename(fresh, target)
 
@@ -139,7 +148,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         (record_beside if options.beside else record if options.record else build)(options.pages)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         sys.exit(f"error: {error}")
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)

@@ -68,7 +68,7 @@ PRESETS = {
     "quick": Preset(
         training=8192, evaluation=1024, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
         warmup_epochs=8, disentangle_epochs=3, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
-        flip_probability=0.0, weights="warmup", cost="25 minutes on two cores",
+        flip_probability=0.0, weights="warmup", cost="45 minutes on two cores",
     ),
     "desktop": Preset(
         training=16384, evaluation=2048, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
@@ -137,25 +137,40 @@ TABLE_2 = tuple(ROWS)[8:]
 
 @dataclass(frozen=True)
 class Published:
-    """A line of Table 3: MEPE (mm) on RHD and on STB, and AUC 20-50 there, as the paper quotes them; None: not given."""
+    """A line of Table 3: MEPE (mm) on RHD and on STB, and AUC 20-50 there, as the paper quotes them; None: not given.
+
+    ``protocol``: how they were measured, as far as is known; ``comparable``: whether they can be held against the paper's.
+    ``book/peers.md`` has the sources of both.
+    """
 
     rhd: float
     stb: float | None
     auc_rhd: float | None = None
     auc_stb: float | None = None
+    protocol: str = "not known"
+    comparable: str = "not known"
 
 
 #: Table 3; "proposed" is row D3.
 TABLE_3 = {
-    "Zimmermann & Brox 2017": Published(30.42, 8.68),
-    "Moon et al. 2020": Published(20.89, 7.95),
+    "Zimmermann & Brox 2017": Published(
+        30.42, 8.68, protocol="run again by Spurr et al., the step from 2D to 3D; handedness and scale given",
+        comparable="with care: a figure was not reproduced",
+    ),
+    "Moon et al. 2020": Published(
+        20.89, 7.95, protocol="handedness predicted, scale not used; both roots aligned, labelled joints only",
+        comparable="no: told less than the others",
+    ),
     "Yang & Yao 2019": Published(19.95, 8.66),
-    "Spurr et al. 2018": Published(19.73, 8.56),
+    "Spurr et al. 2018": Published(
+        19.73, 8.56, protocol="handedness and scale given; visible joints; the true pose alone is centred; on STB both BB cameras",
+        comparable="nearest: but for joints, root and cameras",
+    ),
     "Gu et al. 2020": Published(17.11, 7.27),
-    "Iqbal et al. 2018": Published(15.77, None),
-    "Theodoridis et al. 2020": Published(15.61, 6.93, auc_stb=0.997),
-    "proposed": Published(13.88, 6.71, 0.930, 0.997),
-}
+    "Iqbal et al. 2018": Published(15.77, None, protocol="predicts its depth maps; the rest is not known"),
+    "Theodoridis et al. 2020": Published(15.61, 6.93, auc_stb=0.997, comparable="likely: shares authors and parts"),
+    "proposed": Published(13.88, 6.71, 0.930, 0.997, "handedness, palm centre and scale given", ""),
+}  # fmt: skip
 
 @dataclass(frozen=True)
 class Peer:

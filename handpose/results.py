@@ -249,6 +249,12 @@ def _save_frames(path, data):
         )  # fmt: skip
 
 
+def same_frames(labels, others):
+    """Whether two ``frames.npz`` hold the labels of the same frames."""
+    one, other = _unpack(labels), _unpack(others)
+    return str(one["fingerprint"]) == str(other["fingerprint"])
+
+
 def _same_frames(kept, split, root):
     """Whether frames rendered anew are those that were kept: another processor may round the last digit otherwise.
 

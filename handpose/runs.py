@@ -163,6 +163,12 @@ def training_code(row=None):
     return digest([shared, peers.code(row.module)]) if isinstance(row, Peer) else shared
 
 
+def untrained(stage, row, preset):
+    """The networks of ``stage`` of ``row`` as they are before any training, from scratch."""
+    with torch.random.fork_rng():
+        return _make_networks(stage, find_row(row), replace(find_preset(preset), weights=None), 0)
+
+
 def _make_networks(stage, row, preset, seed, parent=None):
     if isinstance(row, Peer):
         return peers.make_networks(row.module, preset, seed, parent)

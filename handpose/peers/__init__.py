@@ -5,8 +5,10 @@ what is known, what we assumed and what we scaled stands on the book's page of p
 """
 
 import importlib
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ..data.augment import warp
@@ -40,6 +42,17 @@ def make_networks(name, preset, seed, parent=None):
         parent = {key: value for key, value in parent.items() if key.startswith("rgb_encoder.backbone")}
     networks.load_state_dict(parent or {}, strict=False)
     return networks
+
+
+def what_we_know(name):
+    """What is known of the method ``name``, what was assumed, and what was scaled with the picture: DataFrame of texts."""
+    table = pd.DataFrame(module(name).KNOWN, columns=["part", "here", "known, assumed or scaled"])
+    return table.set_index("part")
+
+
+def epochs(name, stage, preset):
+    """Epochs that ``stage`` of the method ``name`` takes with a ``Preset``."""
+    return module(name).STAGES[stage].epochs(SimpleNamespace(preset=preset))
 
 
 def training_shards(data, view):

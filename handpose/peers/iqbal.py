@@ -2,14 +2,12 @@
 from the known length of one bone.
 """
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..models import JOINTS
-from ..skeleton import MIDDLE_MCP, MIDDLE_PIP
 from .parts import Backbone, PeerNetworks, PeerStage, deconvolutions, full_precision, soft_argmax
-from .picture import from_picture
+from .picture import from_picture, root_depth
 
 #: Weight of the depth term against the one in the picture; picture coordinates are about 20 times smaller than relative depths.
 _PICTURE_WEIGHT = 20.0
@@ -27,8 +25,8 @@ class Latent25D(PeerNetworks):
     def __init__(self, weights=None):
         super().__init__()
         self.rgb_encoder = Backbone(weights)
-        self.up = deconvolutions(Backbone.features, (256, 256, 256)).to(memory_format=torch.channels_last)
-        self.maps = nn.Conv2d(256, 2 * JOINTS, 1)
+        self.up = deconvolutions(Backbone.features, (256, 256, 128)).to(memory_format=torch.channels_last)
+        self.maps = nn.Conv2d(128, 2 * JOINTS, 1)
         self.temperature = _Temperature()
 
     def picture(self, images):
@@ -55,21 +53,6 @@ class _Temperature(nn.Module):
         return heat * self.log_beta.exp()
 
 
-def root_depth(picture, cameras):
-    """Depth of the root over the hand's scale from the bone of length 1 between middle MCP and PIP: (N, 21, 3), (N, 3, 3) -> (N,).
-
-    With joints at rays p and q (depth 1) and relative depths a and b, |(Z + a) p - (Z + b) q| = 1 is quadratic in Z; the
-    larger root is the one in front of the camera. Where noise leaves no solution, the nearest: the parabola's lowest point.
-    """
-    rays = np.concatenate([picture[..., :2], np.ones_like(picture[..., :1])], -1) @ np.swapaxes(np.linalg.inv(cameras), 1, 2)
-    p, q = rays[:, MIDDLE_MCP], rays[:, MIDDLE_PIP]
-    along = p - q
-    rest = picture[:, MIDDLE_MCP, 2:] * p - picture[:, MIDDLE_PIP, 2:] * q
-    a, half_b, c = (along**2).sum(-1), (along * rest).sum(-1), (rest**2).sum(-1) - 1
-    a = np.maximum(a, 1e-8)  # a bone along the ray
-    return np.clip((-half_b + np.sqrt(np.maximum(half_b**2 - a * c, 0))) / a, 1, 200)
-
-
 class Latent(PeerStage):
     """L1 on places and relative depths."""
 
@@ -80,6 +63,19 @@ class Latent(PeerStage):
         error = (predicted - picture).abs()
         return {"picture": _PICTURE_WEIGHT * error[..., :2].mean(), "depth": error[..., 2].mean()}
 
+
+KNOWN = (
+    ("what it predicts", "for each joint a heat map and a depth map; places by soft-argmax, relative depth by the mean under the heat map",
+     "known: two public re-implementations (RHDHand, peclr)"),
+    ("temperature of the soft-argmax", "learnt, one a joint", "known: the same"),
+    ("unit of depth", "one bone's length: the middle finger's proximal phalanx, which is the scale all methods are given",
+     "assumed: the field's scale; the re-implementation takes wrist to index MCP"),
+    ("the root's depth", "from that bone's length, by the quadratic equation", "known: the same; its print misses K^-1 and a factor of 2"),
+    ("where noise leaves no solution", "the nearest depth, kept between 1 and 200 bones", "assumed; the re-implementation clamps, too"),
+    ("losses", "L1 on places and on relative depths; places, in units of the crop, weigh 20 times", "known: L1; assumed: the weight in these units"),
+    ("network", "ResNet-18, three deconvolutions (256, 256, 128), one convolution", "assumed: hourglass or convolutions in theirs; the backbone of all here"),
+    ("maps", "a quarter of the picture's side", "scaled"),
+)  # fmt: skip
 
 NETWORKS = Latent25D
 STAGES = {"latent25d": Latent}
