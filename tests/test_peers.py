@@ -171,7 +171,7 @@ def test_a_method_trains_and_predicts_end_to_end(name, folder):
 @pytest.mark.parametrize("name", PEERS)
 def test_what_is_known_is_said(name):
     table = peers.what_we_know(PEERS[name].module)
-    words = table["known, assumed or scaled"].str.split(r"[:; ]").str[0]
+    words = table["known, assumed or scaled"].str.split(r"[:;, ]").str[0]
     assert len(table) >= 5 and set(words) <= {"known", "assumed", "scaled"} and len(set(words)) > 1
 
 
