@@ -3,10 +3,11 @@
 One line in a notebook: ``preset, threads, recorded = fit(globals())``. It prints where the page runs, how long it will take
 and what memory it needs. Outside of Colab it gives back what it was given; on Colab, see ``choose``.
 
-The estimate is simple. Training costs multiply-adds in proportion to the pixels of the picture, since nearly all of them are the
-backbone's (a method of Table 3 with a network of its own is taken for one of those, too); a pass through a frozen encoder costs a third of a training pass, evaluation after each epoch too. How many
-multiply-adds a second a processor makes comes from the run that is recorded in this repository; for GPUs, where nothing was
-measured here, from what NVIDIA measured with a ResNet-50. ``RESNET50`` has these figures.
+The estimate is simple. Training costs multiply-adds in proportion to the pixels of the picture, since nearly all of them are
+the backbone's (a method of Table 3 with a network of its own is taken for one of those, too); a pass through a frozen
+encoder costs a third of a training pass, evaluation after each epoch too. How many multiply-adds a second a processor makes
+comes from the run that is recorded in this repository; for GPUs, where nothing was measured here, from what NVIDIA measured
+with a ResNet-50. ``RESNET50`` has these figures.
 """
 
 import re
@@ -206,9 +207,10 @@ def fit(namespace, until=None, rows=()):
     """Say what this page costs here; returns (preset, threads, recorded) to go on with.
 
     ``namespace`` is the notebook's ``globals()`` after its parameters, ``until`` the stage that it ends with where that is not
-    the row's last, ``rows`` what it trains where it has no parameter ``row``. Outside of Colab the three are the parameters as they are. On Colab ``choose`` may change the preset, all
-    cores are used, what is trained is kept in the Drive where one is connected, and a page that only reads
-    results shows the recorded ones where there are no others.
+    the row's last, ``rows`` what it trains where it has no parameter ``row``. Outside of Colab the three are the
+    parameters as they are. On Colab ``choose`` may change the preset, all cores are used, what is trained is kept in
+    the Drive where one is connected, and a page that only reads results shows the recorded ones where there are no
+    others.
     """
     from .notebook import project_path
 

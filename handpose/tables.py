@@ -106,8 +106,8 @@ def peers_effects(results, seeds=None):
     for method, row in METHODS.items():
         common = [seed for seed in seeds_of(results, row, seeds) if seed in results.seeds("D3")]
         if row != "D3" and common:
-            pairs = [(results.errors("D3", seed).mean(1), results.errors(row, seed).mean(1)) for seed in common]
-            found[method] = paired_effect(*zip(*pairs), common)
+            ours, theirs = ([results.errors(one, seed).mean(1) for seed in common] for one in ("D3", row))
+            found[method] = paired_effect(ours, theirs, common)
     return found
 
 
@@ -309,7 +309,7 @@ def claims_html(table, link="row-{}.html", caption=""):
     links = np.where(table["effect"] == NOT_RUN, "", link)
     compared = list(map(_compared, table["compared"], links))
     columns = {
-        "claim": [f"{_stacked(claim, where)}<br/><small>{sides}</small>" for claim, where, sides in zip(table["claim"], table["where"], compared)],  # noqa: E501
+        "claim": [f"{_stacked(claim, where)}<br/><small>{sides}</small>" for claim, where, sides in zip(table["claim"], table["where"], compared)],
         "verdict": list(map(verdict_html, table["verdict"])),
         "measured, 95 % interval": [_unbroken(_stacked(*cell)) for cell in zip(table["effect"], table["95 % interval"])],
     }

@@ -200,7 +200,7 @@ if effects:
 # Three evaluation frames, from easy to hard for the proposed method, by the first seed.
 
 # %% mystnb={"image": {"alt": "Three evaluation frames, each with ground truth and the prediction of every method in 3D"}} tags=["hide-input", "nbval-ignore-output"]
-first = next((method for method in ("proposed", *shown) if method in shown))
+first = next(method for method in ("proposed", *shown) if method in shown)
 order = np.argsort(results.errors(METHODS[first], shown[first][0].card["seed"]).mean(1))
 places = order[(np.array([0.1, 0.5, 0.9]) * (len(order) - 1)).astype(int)]
 frames = pictures.evaluation_frames(preset, dataset, project_path(data_root), everyone[0].card)

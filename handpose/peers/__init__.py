@@ -71,7 +71,8 @@ def predict(networks, data, size, fabric, view="crop", batch=256):
     for start in range(0, len(shards), batch):
         rows = slice(start, start + batch)
         crops, pose = torch.from_numpy(np.array(shards.crops[rows])), torch.from_numpy(shards.pose[rows])
-        outputs.append(ask(warp(*fabric.to_device((crops, pose)), size).images).float().cpu().numpy())
+        crops, pose = fabric.to_device((crops, pose))
+        outputs.append(ask(warp(crops, pose, size).images).float().cpu().numpy())
     output = np.concatenate(outputs)
     if not networks.in_picture:
         return restore_pose(output, shards.rotation, shards.left, shards.root, shards.scale).astype(np.float32)

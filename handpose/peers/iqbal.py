@@ -65,7 +65,8 @@ class Latent(PeerStage):
 
 
 KNOWN = (
-    ("what it predicts", "for each joint a heat map and a depth map; places by soft-argmax, relative depth by the mean under the heat map",
+    ("what it predicts", ("for each joint a heat map and a depth map; places by soft-argmax, relative depth by the mean under the "
+     "heat map"),
      "known: two public re-implementations (RHDHand, peclr)"),
     ("temperature of the soft-argmax", "learnt, one a joint", "known: the same"),
     ("unit of depth", "one bone's length: the middle finger's proximal phalanx, which is the scale all methods are given",

@@ -4,6 +4,9 @@ Heat maps are (B, 21, H, W) over the crop; places are picture coordinates: x and
 side, so that pixel (row i, column j) of a map stands for ((j + 0.5) / W - 0.5, (i + 0.5) / H - 0.5).
 """
 
+from itertools import pairwise
+from typing import ClassVar
+
 import torch
 from torch import nn
 from torchvision.models import resnet18
@@ -41,7 +44,7 @@ def deconvolutions(inputs, widths):
 def mlp(*widths):
     """Fully connected layers of these widths with ReLU between them; the last is linear."""
     layers = []
-    for inputs, outputs in zip(widths, widths[1:]):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -78,9 +81,17 @@ class PeerNetworks(nn.Module):
     """
 
     #: Weights whose gradients the training records.
-    watched = {}
+    watched: ClassVar[dict] = {}
     #: Whether the method predicts in the picture.
     in_picture = False
+
+    def picture(self, images):
+        """Picture coordinates (B, 21, 3) from images (B, 3, S, S)."""
+        raise NotImplementedError
+
+    def lift(self, picture, cameras, root, scale):
+        """Picture coordinates (N, 21, 3) to millimetres in the camera frame (N, 21, 3), for a known root (N, 3) and scale (N,)."""
+        raise NotImplementedError
 
     def forward(self, images):
         with full_precision(images):
@@ -107,12 +118,16 @@ class PeerStage(nn.Module):
     """
 
     #: What the progress bar and the training curves call it.
-    title = None
-    learns = None  # all parts, where a subclass does not name some
+    title = ""
+    learns: tuple = ()  # all parts, where a subclass does not name some
 
     def __init__(self, networks, preset):
         super().__init__()
         self.networks, self.preset = networks, preset
+
+    def cost(self, images, pose, picture, step):
+        """Terms to minimise: {name: scalar}."""
+        raise NotImplementedError
 
     def epochs(self):
         """As many as row D3 sees after the warm-up, so that every method sees as many images."""

@@ -22,7 +22,8 @@ def crop_cameras(shards, frames, view="crop"):
     uv = frames.uv[shards.frame]
     if uv.shape[1] == 2 * len(RHD_ORDER):
         uv = np.take_along_axis(uv, (RHD_ORDER + np.where(left, 0, 21)[:, None])[..., None], axis=1)
-    return camera_of(frames.K[shards.frame], *crop_box(uv), left, shards.rotation, view)
+    centre, side = crop_box(uv)
+    return camera_of(frames.K[shards.frame], centre, side, left, shards.rotation, view)
 
 
 def camera_of(K, centre, side, left, R, view="crop"):

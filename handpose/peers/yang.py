@@ -84,8 +84,8 @@ class _Layers(nn.Sequential):
     def __init__(self, inputs, outputs):
         super().__init__(*mlp(inputs, *(_LAYERS * (_HIDDEN,)), outputs))
         for layer in list(self)[:-1:2]:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 class FactorEncoder(nn.Module):
@@ -94,7 +94,7 @@ class FactorEncoder(nn.Module):
     def __init__(self, inputs):
         super().__init__()
         self.layers = _Layers(inputs, 2 * FACTOR)
-        nn.init.constant_(self.layers[-1].bias[FACTOR:], _FIRST_LOG_VARIANCE)
+        nn.init.constant_(self.layers[-1].bias[FACTOR:], _FIRST_LOG_VARIANCE)  # type: ignore[index]
 
     def forward(self, factor):
         mean, log_variance = self.layers(factor.flatten(1)).chunk(2, -1)
@@ -137,7 +137,7 @@ class Disentangled(PeerNetworks):
 
     def decode(self, z):
         """Latents (B, 64) to canonical pose (B, 21, 3), rotation (B, 3, 3), and the pose they make (B, 21, 3)."""
-        pose, R = self.pose_decoder(z[:, :FACTOR]), self.view_decoder(z[:, FACTOR:])
+        pose, R = self.pose_decoder(z[:, :FACTOR]), self.view_decoder(z[:, FACTOR:])  # type: ignore[operator]
         return pose, R, pose @ R
 
     def forward(self, images):
