@@ -119,7 +119,7 @@ class ViewDecoder(nn.Module):
         super().__init__()
         self.layers = _Layers(FACTOR, 6)
         with torch.no_grad():
-            self.layers[-1].bias.copy_(six_numbers(torch.eye(3)[None])[0])
+            self.layers[-1].bias.copy_(six_numbers(torch.eye(3)[None])[0])  # type: ignore[operator]
 
     def forward(self, z):
         return rotation(self.layers(z))
@@ -137,7 +137,7 @@ class Disentangled(PeerNetworks):
 
     def decode(self, z):
         """Latents (B, 64) to canonical pose (B, 21, 3), rotation (B, 3, 3), and the pose they make (B, 21, 3)."""
-        pose, R = self.pose_decoder(z[:, :FACTOR]), self.view_decoder(z[:, FACTOR:])  # type: ignore[operator]
+        pose, R = self.pose_decoder(z[:, :FACTOR]), self.view_decoder(z[:, FACTOR:])
         return pose, R, pose @ R
 
     def forward(self, images):
