@@ -84,20 +84,24 @@ class Heat(PeerStage):
 
 
 KNOWN = (
-    ("what it predicts", "for each joint a volume of heat, over the picture and over depth relative to the root", "known: the authors' code"),
+    ("what it predicts", "for each joint a volume of heat, over the picture and over depth relative to the root",
+     "known: the authors' code"),
     ("network", "three deconvolutions 4 x 4 of 256 with batch normalisation, then one 1 x 1 convolution", "known: the same"),
     ("backbone", "ResNet-18", "scaled: ResNet-50 in theirs; the backbone of all here"),
     ("volume", "16 steps of depth; across, a quarter of the picture's side", "scaled: 64 x 64 x 64 for a picture of 256 in theirs"),
-    ("range of depth", "9 times the hand's scale about the root, joints beyond it lie outside", "scaled: 400 mm in theirs, with no scale given"),
+    ("range of depth", "9 times the hand's scale about the root, joints beyond it lie outside",
+     "scaled: 400 mm in theirs, with no scale given"),
     ("target", "a Gaussian of 2.5 voxels along each axis, mean squared error", "known: the same; so a peak is wider in a smaller volume"),
     ("height of the target", "1", "scaled: 255 in theirs, which Adam takes longer to reach than a short training has"),
     ("reading a volume", "the highest voxel, then the top of the Gaussian through its neighbours",
      "scaled: the highest voxel in theirs; a voxel is 4 times as large here"),
-    ("the root's depth", "the true one, to bring picture coordinates into the camera frame", "known: true or from a network of its own in theirs"),
+    ("the root's depth", "the true one, to bring picture coordinates into the camera frame",
+     "known: true or from a network of its own in theirs"),
     ("scale of the hand", "given, as to all here", "assumed: to compare; theirs is not told the scale"),
     ("which hand", "given: left hands are mirrored, there is one head and no classifier of handedness",
      "assumed: to compare; theirs has a head for each hand and predicts which are there"),
     ("the other hand", "not looked at: no depth between the two hands", "assumed: no row of the table has two hands"),
+    ("augmentation and steps", "those of all here", "assumed: to compare; theirs also shifts, scales and recolours, and trains 50 epochs"),
     ("hidden joints", "count", "assumed: theirs leaves unlabelled joints out; here all are labelled"),
 )  # fmt: skip
 

@@ -179,7 +179,32 @@ def _whole(preset):
     return budget(preset) + preset.warmup_epochs * (preset.weights == "warmup")
 
 
-KNOWN = ()
+KNOWN = (
+    ("the hand in the picture", "crops are given, as to all here; their first network, HandSegNet, is left out",
+     "assumed: to compare; the authors' code also has a script for the step from given joints alone"),
+    ("score maps", "convolutions 3 x 3 to an encoding, maps from it, and two refinements, each of five convolutions 7 x 7",
+     "known: the authors' code"),
+    ("widths", "a quarter of theirs, so that the score maps of a picture of 64 px cost about two passes of ResNet-18", "scaled"),
+    ("resolution", "maps of a quarter of the picture's side up to 128 px, of an eighth beyond", "scaled: an eighth in theirs, at 256 px"),
+    ("batch normalisation, start", "batch normalisation in the score maps' network, which starts from scratch",
+     "assumed: theirs has none, but starts from a network for body poses"),
+    ("non-linearity", "leaky ReLU of slope 0.01; lifting starts from Xavier's weights", "known: the same code"),
+    ("target maps", "exp(-d^2 / 25^2) in pixels of a crop of 256; for each joint the root mean squared error, for all three maps alike",
+     "known: the same code"),
+    ("canonical frame", "palm at 0, middle MCP on the y axis, little MCP at z = 0 and x > 0", "known: the same code"),
+    ("lifting", "from score maps, by six convolutions and fully connected layers each: the canonical pose, and the rotation's axis times its angle",
+     "known: the same code"),
+    ("dropout in lifting", "0.2 and 0.25", "known: the same code"),
+    ("maps that lifting reads", "16 x 16, and the last convolution of each has stride 1", "scaled: 32 x 32, and stride 2, in theirs"),
+    ("what lifting learns from", "true maps with noise on the places, of 2 % of the crop's side",
+     "known: true maps with noise; assumed: its size, and none on the crop, which is given here"),
+    ("lifting's losses", "mean squared errors of the canonical pose and of the rotation, weighted alike", "known: the same code"),
+    ("hidden joints", "count", "assumed: theirs leaves them out where it learns score maps"),
+    ("which hand", "given: left hands are mirrored", "scaled: an input of both lifting networks in theirs, where it also flips z"),
+    ("learning rate", "that of all here", "assumed: to compare; theirs falls in three steps from 1e-4, and in two from 1e-5 for lifting"),
+    ("length", "two thirds of the epochs for score maps, a third for lifting; the warm-up's epochs are added, as nothing is shared with it",
+     "assumed: theirs are 30 000 and 80 000 steps of 8"),
+)  # fmt: skip
 
 NETWORKS = ColorHandPose3D
 STAGES = {"scoremaps": ScoreMaps, "lifting": Lifting}
