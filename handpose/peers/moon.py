@@ -14,6 +14,8 @@ DEPTH_RANGE = 9.0
 DEPTHS = 16
 #: Width of a target's peak, in voxels.
 SIGMA = 2.5
+#: Weight of the squared error: its gradients must be well above Adam's epsilon.
+_WEIGHT = 1000.0
 
 
 class Volumes(PeerNetworks):
@@ -26,6 +28,9 @@ class Volumes(PeerNetworks):
         self.rgb_encoder = Backbone(weights)
         self.up = deconvolutions(Backbone.features, (256, 256, 256)).to(memory_format=torch.channels_last)
         self.maps = nn.Conv2d(256, JOINTS * DEPTHS, 1)
+        # Most of a volume is empty: with random weights the first steps only quieten noise, and spoil what the backbone knows.
+        nn.init.zeros_(self.maps.weight)
+        nn.init.zeros_(self.maps.bias)
 
     def volumes(self, images):
         """Heat of every voxel, float32 (B, 21, D, H, W), near voxels first."""
@@ -80,7 +85,7 @@ class Heat(PeerStage):
     def cost(self, images, pose, picture, step):
         volumes = self.networks.volumes(images)
         with full_precision(images):
-            return {"volumes": F.mse_loss(volumes, target_volumes(picture, *volumes.shape[-2:]))}
+            return {"volumes": _WEIGHT * F.mse_loss(volumes, target_volumes(picture, *volumes.shape[-2:]))}
 
 
 KNOWN = (
@@ -92,7 +97,8 @@ KNOWN = (
     ("range of depth", "9 times the hand's scale about the root, joints beyond it lie outside",
      "scaled: 400 mm in theirs, with no scale given"),
     ("target", "a Gaussian of 2.5 voxels along each axis, mean squared error", "known: the same; so a peak is wider in a smaller volume"),
-    ("height of the target", "1", "scaled: 255 in theirs, which Adam takes longer to reach than a short training has"),
+    ("height of the target", "1, and the squared error weighs 1000 times", "scaled: 255 in theirs, which Adam takes longer to reach than a short training has"),
+    ("start of the last convolution", "0, so that volumes start empty", "assumed"),
     ("reading a volume", "the highest voxel, then the top of the Gaussian through its neighbours",
      "scaled: the highest voxel in theirs; a voxel is 4 times as large here"),
     ("the root's depth", "the true one, to bring picture coordinates into the camera frame",
