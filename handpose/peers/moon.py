@@ -30,7 +30,7 @@ class Volumes(PeerNetworks):
         self.maps = nn.Conv2d(256, JOINTS * DEPTHS, 1)
         # Most of a volume is empty: with random weights the first steps only quieten noise, and spoil what the backbone knows.
         nn.init.zeros_(self.maps.weight)
-        nn.init.zeros_(self.maps.bias)
+        nn.init.zeros_(self.maps.bias)  # type: ignore[arg-type]
 
     def volumes(self, images):
         """Heat of every voxel, float32 (B, 21, D, H, W), near voxels first."""

@@ -107,7 +107,7 @@ class _FromMaps(nn.Module):
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, maps):
         return self.layers(self.convs(maps.contiguous(memory_format=torch.channels_last))).float()
@@ -143,12 +143,12 @@ class ScoreMaps(PeerStage):
 
     def epochs(self):
         """Two thirds of the method's epochs; without a network that it shares, the warm-up's are its own."""
-        return _whole(self.preset) - Lifting.epochs(self)
+        return _whole(self.preset) - _lifting(self.preset)
 
     def cost(self, images, pose, picture, step):
         maps = self.networks.pose_net(images)
         with full_precision(images):
-            target = gaussian_maps(picture[..., :2], *maps[-1].shape[-2:], SIGMA)
+            target = gaussian_maps(picture[..., :2], *maps[-1].shape[-2:], SIGMA)  # type: ignore[call-arg]
             return {f"maps {number}": map_error(each, target) for number, each in enumerate(maps, 1)}
 
 
@@ -164,7 +164,7 @@ class Lifting(PeerStage):
     learns = ("pose_prior", "viewpoint")
 
     def epochs(self):
-        return max(1, _whole(self.preset) // 3)
+        return _lifting(self.preset)
 
     def cost(self, images, pose, picture, step):
         with full_precision(pose):
@@ -173,6 +173,10 @@ class Lifting(PeerStage):
             true_canonical, true_R = to_canonical(pose)
         canonical, R = self.networks.lifted(maps)
         return {"canonical": F.mse_loss(canonical, true_canonical), "viewpoint": F.mse_loss(R, true_R)}
+
+
+def _lifting(preset):
+    return max(1, _whole(preset) // 3)
 
 
 def _whole(preset):
