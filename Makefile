@@ -89,7 +89,7 @@ notebooks: $(READY)
 	$(VENV)/jupytext --sync notebooks/*.py
 	for notebook in $(NOTEBOOKS); do OMP_NUM_THREADS=1 $(VENV)/python -m handpose.notebook $$notebook $$notebook; done
 
-# Every command of the README and of the chapter "Run it yourself", for real, at the size `smoke`: half an hour.
+# Every command of the README and of the chapter "Run it yourself", for real, at the size `smoke`: about an hour.
 commands: $(READY)
 	$(VENV)/python -m pytest -m slow tests/test_commands.py
 
