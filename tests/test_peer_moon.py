@@ -79,6 +79,8 @@ def test_shapes(size, side):
 
 def test_the_cost_reaches_every_weight():
     networks, (images, pose, picture) = Volumes(), batch(size=64)
+    assert not networks.volumes(images).any()  # volumes start empty
+    torch.nn.init.normal_(networks.maps.weight)
     terms = STAGES["volumes"](networks, None).cost(images, pose, picture, 0)
     sum(terms.values()).backward()
     assert list(terms) == ["volumes"]
