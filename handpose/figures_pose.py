@@ -35,7 +35,8 @@ def poses_static(images, poses, errors=None, width=10, root="palm"):
             note = [name] if row == 0 else []
             note += [f"{errors[name][row]:.1f} mm"] if errors and name in errors else []
             axes.set_title("\n".join(note), fontsize=9, pad=2)
-    figure.subplots_adjust(0.01, 0.01, 0.99, 0.96, wspace=0.02, hspace=0.16)
+    top = 1 - (0.4 if errors else 0.22) / figure.get_figheight()  # room for the title, of two lines with errors
+    figure.subplots_adjust(0.01, 0.01, 0.99, min(0.96, top), wspace=0.02, hspace=0.16)
     return figure
 
 

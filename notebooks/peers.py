@@ -205,8 +205,11 @@ order = np.argsort(results.errors(METHODS[first], shown[first][0].card["seed"]).
 places = order[(np.array([0.1, 0.5, 0.9]) * (len(order) - 1)).astype(int)]
 frames = pictures.evaluation_frames(preset, dataset, project_path(data_root), everyone[0].card)
 images = None if frames is None else [pictures.evaluation_frame(results, index, frames).image for index in places]
-poses = {"ground truth": results.target[places]} | {method: runs[0].predicted[places] for method, runs in shown.items()}
-notes = {method: results.errors(METHODS[method], runs[0].card["seed"]).mean(1)[places] for method, runs in shown.items()}
+short = {method: method if method == "proposed" else METHODS[method] for method in shown}
+poses = {"ground truth": results.target[places]} | {short[method]: runs[0].predicted[places] for method, runs in shown.items()}
+notes = {
+    short[method]: results.errors(METHODS[method], runs[0].card["seed"]).mean(1)[places] for method, runs in shown.items()
+}
 show_pictures(figures_pose.poses_static(images, poses, notes, width=12, root=results.root_joint))
 show_run(*[runs[0] for runs in shown.values()])
 
