@@ -233,6 +233,12 @@ def test_a_page_says_what_it_was_made_of(page):
 def test_a_page_is_stale_when_its_notebook_or_its_code_changed(page, monkeypatch):
     source = page.parent / "notebooks" / "one.ipynb"
     notebook = nbformat.read(source, 4)
+    notebook.cells[0].metadata["caption"] = "What to see in it."
+    nbformat.write(notebook, source)
+    assert stale_page(page, source.parent) == "its notebook one.ipynb has changed"
+    del notebook.cells[0].metadata["caption"]
+    nbformat.write(notebook, source)
+    assert stale_page(page, source.parent) == ""
     notebook.cells[0].source = "x = 3"
     nbformat.write(notebook, source)
     assert stale_page(page, source.parent) == "its notebook one.ipynb has changed"

@@ -10,7 +10,7 @@ from handpose.effects import paired_effect
 from handpose.results import Results
 from handpose.skeleton import JOINTS
 from handpose.tables import (
-    ablation_table, amount, as_html, claims_html, comparison_table, interval, mean_and_spread, per_finger_table, per_joint_table,
+    ablation_table, amount, as_html, claims_html, comparison_table, counted, interval, mean_and_spread, per_finger_table, per_joint_table,
     verdict_html,
 )  # fmt: skip
 
@@ -103,7 +103,8 @@ def test_our_figures_lead_to_their_rows_page_and_the_papers_do_not(table):
     assert "15.08" in lines["A"] and "15.08" not in [cell for _, cell in links]
     assert "<a" not in lines["mean pose"] and "<a" not in lines["B"]
     assert text.startswith('<div class="results-table" style="overflow-x: auto"')
-    assert '<th scope="col" colspan="3">synthetic, tiny, 2 to 3 seeds</th><th scope="col" colspan="2">paper, RHD</th>' in text
+    centred = ' style="text-align: center"'
+    assert f'<th scope="col" colspan="3"{centred}>synthetic, tiny, 2 to 3 seeds</th><th scope="col" colspan="2"{centred}>paper, RHD</th>' in text
 
 
 def test_html_is_escaped_and_well_formed(results):
@@ -155,7 +156,7 @@ def test_each_verdict_has_its_colour():
 
 def test_amounts_in_words():
     one = paired_effect([[9.0, 9.0]], [[10.0, 10.0]])
-    assert [amount(one, unit) for unit in ("mm", "% of joints", "score")] == ["-1.00 mm (-10.0 %)", "-1.00 % of joints", "-1.00"]
+    assert [amount(one, unit) for unit in ("mm", "% of joints", "score")] == ["-1.00 mm (-10.0 %)", "-1.00 % of joints", "-1.000"]
     assert interval(one, "mm") == "none with one seed" and interval(None, "mm") == "" and amount(None, "mm") == "not run"
     none = paired_effect([[1.001, 0.998], [1.0, 1.0]], np.ones((2, 2)))
     assert amount(none, "mm") == "+0.00 mm (+0.0 %)"
@@ -173,3 +174,8 @@ def test_table_3_sets_our_row_beside_the_quoted_figures_and_leaves_the_others_ou
 
 def test_table_3_without_our_row_says_so(results):
     assert (comparison_table(results).iloc[:, -2:] == "not run").all(axis=None)
+
+
+def test_seeds_are_counted_in_words():
+    assert counted({"A": [0, 1, 2], "B": [3, 4, 5], "C": []}) == "3 for each row (A, B)"
+    assert counted({"A": [0, 1], "B": [0]}) == "A: 2, B: 1" and counted({"A": [7]}) == "A: 1"
