@@ -104,7 +104,8 @@ def test_our_figures_lead_to_their_rows_page_and_the_papers_do_not(table):
     assert "<a" not in lines["mean pose"] and "<a" not in lines["B"]
     assert text.startswith('<div class="results-table" style="overflow-x: auto"')
     centred = ' style="text-align: center"'
-    assert f'<th scope="col" colspan="3"{centred}>synthetic, tiny, 2 to 3 seeds</th><th scope="col" colspan="2"{centred}>paper, RHD</th>' in text
+    for width, name in ((3, "synthetic, tiny, 2 to 3 seeds"), (2, "paper, RHD")):
+        assert f'<th scope="col" colspan="{width}"{centred}>{name}</th>' in text
 
 
 def test_html_is_escaped_and_well_formed(results):
