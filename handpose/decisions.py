@@ -325,7 +325,7 @@ def main(arguments=None):
     texts = {"preset": "quick", "dataset": "synthetic", "data-root": None, "output-dir": "runs", "device": "auto"}
     for name, default in texts.items():
         parser.add_argument(f"--{name}", default=default)
-    for name, default in {"seed": 0, "threads": 1}.items():
+    for name, default in {"seed": 0, "threads": 1}.items():  # type: ignore[assignment]
         parser.add_argument(f"--{name}", type=int, default=default)
     options = vars(parser.parse_args(arguments))
     try:

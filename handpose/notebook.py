@@ -15,12 +15,13 @@ from pathlib import Path
 
 from . import colab
 from .records import PACKAGE, atomic_path, digest, source_digest, this_commit
+from .trouble import line_of
 
 #: Set in the kernels of notebooks that become pages of the book.
 _PAGE = "HANDPOSE_PAGE"
 # tqdm's plain progress bar is just what is wanted where the widgets are not installed.
 warnings.filterwarnings("ignore", message="IProgress not found")
-_SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError"}
+_SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError", "NotFinite"}
 _IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 
 
@@ -159,7 +160,7 @@ def execute(notebook, output, parameters, kernel="python3"):
     What differs between two identical runs (times, paths, progress bars) is taken out, so that pages can
     be compared. On Colab the page fetches the code at the commit that it was made with. Raises ValueError for a parameter that the notebook does not have, and papermill's error
     when a cell fails.
-    """
+    """  # noqa: E501
     import nbformat
     import papermill
 
@@ -270,7 +271,7 @@ def lighter_png(encoded):
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
-        if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:
+        if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:  # type: ignore[misc]
             return encoded
         buffer = io.BytesIO()
         picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
@@ -287,6 +288,7 @@ def _typed(text):
 def main(arguments=None):
     """Command line: execute one notebook with parameters."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     parser = argparse.ArgumentParser(prog="python -m handpose.notebook", description=main.__doc__)
     parser.add_argument("notebook", type=Path)
@@ -304,6 +306,14 @@ def main(arguments=None):
             if error.ename in _SAID_PLAINLY:  # what is wrong stands in the message: no traceback
                 sys.exit(f"error: {error.evalue}")
             raise
+        except DeadKernelError:
+            sys.exit("error: the notebook's process was ended from outside, most often for want of memory: end other programs; "
+                     "the same command goes on from the last epoch")  # fmt: skip
+        except OSError as error:
+            line = line_of(error, f"{options.output} is written")
+            if line is None:
+                raise
+            sys.exit(f"error: {line}")
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ options = dict(where, data_root=project_path(data_root), seed=seed, threads=thre
 # change of `kcs_weight` costs stage 3 alone, and the warm-up of the backbone is one for all rows.
 
 # %%
-result = obtain(row, preset=changed, **options)
+result = obtain(row, preset=changed, analysed=False, **options)
 
 # %% tags=["hide-input"]
 results = Results(result.folder.parent)

@@ -76,7 +76,7 @@ CHANGES = ("same", "background", "light")
 
 
 def test_exchanged_pictures_and_what_was_predicted():
-    pictures = [{change: FRAME.image for change in CHANGES}] * 2
+    pictures = [{change: FRAME.image for change in CHANGES}] * 2  # noqa: C420
     joints = {"true pose": [{"same": FRAME.uv}] * 2} | {row: [dict.fromkeys(CHANGES, FRAME.uv)] * 2 for row in ("baseline", "D3")}
     figure = figures_inside.pairs_static(pictures, joints)
     assert len(figure.axes) == 2 * (3 + 2)

@@ -21,7 +21,7 @@ import papermill
 import pytest
 from PIL import Image
 
-from handpose.experiments import CONTROLS, PARTS, ROWS, Preset, find_preset, find_row
+from handpose.experiments import CONTROLS, PARTS, PEERS, ROWS, Preset, find_preset, find_row
 from handpose.given import unpack
 from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, stale_page
 from handpose.predictor import Predictor
@@ -185,6 +185,9 @@ def trainings(*config):
 def test_no_stage_is_trained_twice():
     once = trainings("preset=quick")
     assert len(once) == len(set(once))
+    methods = [training for training in once if training[0] in PEERS]
+    assert sorted(methods) == sorted((name, peer.stages[-1], "0") for name, peer in PEERS.items())  # one job for all stages of one
+    once = [training for training in once if training not in methods]
     rows = [training for training in once if not training[0].endswith("longer")]
     assert len(rows) == 12  # all twelve rows of both tables, the warm-up included
     assert sorted(set(once) - set(rows)) == [(f"{row}-longer", stage, "0") for row, stage in (("A", "further"), ("B", "further"), ("D0", "refine"))]
@@ -197,9 +200,9 @@ def test_another_seed_costs_all_trainings_but_the_warm_up():
 def test_every_row_has_its_page_and_recorded_pages_train_nothing():
     text = plan("--cores", "2", "--config", "preset=desktop", "seeds=3", "recorded=1")
     assert "/stages/" not in text
-    for row in (*ROWS, *CONTROLS):
+    for row in (*ROWS, *CONTROLS, *PEERS):
         assert f"runs/pages/synthetic-desktop-seed0to2-recorded/row-{row}.ipynb" in text
-    assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(ALL) - 1  # results twice
+    assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(PEERS) + len(ALL) - 1  # results twice
 
 
 def test_the_slurm_profile_plans_the_same_jobs():
