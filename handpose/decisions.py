@@ -242,7 +242,7 @@ def measures_text(table):
 def _number(mean, deviation, places):
     if not np.isfinite(mean):
         return "not run"
-    return f"{mean:.{places}f}" + (f" ± {deviation:.{places}f}" if np.isfinite(deviation) else "")
+    return f"{mean:.{places}f}" + (f" ±\u00a0{deviation:.{places}f}" if np.isfinite(deviation) else "")
 
 
 def measured_text(table):

@@ -158,9 +158,10 @@ show_run(*everyone)
 # %% tags=["hide-input", "nbval-ignore-output"]
 curves = {method: [result.predicted for result in runs] for method, runs in shown.items()} | {MEAN_POSE: [results.mean_pose]}
 show(figures.interactive_pck_bands(curves, results.target, root=results.root_joint), "pck-peers",
-     "PCK of the methods of Table 3, all trained here, and of the mean pose against the error threshold, 0 to 50 mm")
+     "PCK of the methods of Table 3, all trained here, and of the mean pose against the error threshold, 0 to 50 mm",
+     "The paper's Figure 3 with every method trained on the same hands. A click on a name switches its line off.")
 
-# %% mystnb={"image": {"alt": "Left: PCK curves of the methods of Table 3, all trained here, and of the mean pose, 0 to 50 mm. Right: the same less the proposed method's"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Left as above; right, a line below zero finds fewer joints than the proposed method at that distance." mystnb={"image": {"alt": "Left: PCK curves of the methods of Table 3, all trained here, and of the mean pose, 0 to 50 mm. Right: the same less the proposed method's"}} tags=["hide-input", "nbval-ignore-output"]
 figures.pck_bands(curves, results.target, root=results.root_joint, against="proposed" if "proposed" in shown else None)
 plt.show()
 show_run(*everyone)
@@ -188,7 +189,7 @@ if effects:
     ahead = [method for method, effect in effects.items() if effect.high < 0]
     print(f"the proposed method is ahead of {len(ahead)} of {len(effects)}" + (f": {', '.join(ahead)}" if ahead else ""))
 
-# %% mystnb={"image": {"alt": "The proposed method's error less that of each of the seven, with intervals of 95 %"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Left of the line the proposed method is better; an interval that crosses it leaves the question open." mystnb={"image": {"alt": "The proposed method's error less that of each of the seven, with intervals of 95 %"}} tags=["hide-input", "nbval-ignore-output"]
 if effects:
     forest_plot([(method, -1, effect, None) for method, effect in effects.items()], f"difference in MEPE (mm), {data_name}, {preset}",
                 ("proposed less the other", ""))
@@ -199,7 +200,7 @@ if effects:
 #
 # Three evaluation frames, from easy to hard for the proposed method, by the first seed.
 
-# %% mystnb={"image": {"alt": "Three evaluation frames, each with ground truth and the prediction of every method in 3D"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="One frame a line: who bends which finger, and who misses." mystnb={"image": {"alt": "Three evaluation frames, each with ground truth and the prediction of every method in 3D"}} tags=["hide-input", "nbval-ignore-output"]
 first = next(method for method in ("proposed", *shown) if method in shown)
 order = np.argsort(results.errors(METHODS[first], shown[first][0].card["seed"]).mean(1))
 places = order[(np.array([0.1, 0.5, 0.9]) * (len(order) - 1)).astype(int)]

@@ -209,9 +209,11 @@ def table_of(effects, margin=0.2):
 
 def test_text_of_measured_is_escaped_and_has_no_minus_zero():
     text = decisions.measured_text(table_of([-0.001, 1.5, np.nan], margin=np.nan))
-    assert list(text["Effect (mm) [95 %]"]) == ["0.00 [-0.10, +0.10]", "+1.50 [+1.40, +1.60]", ""]
+    assert list(text["Effect (mm) [95 %]"]) == ["0.00 [-0.10,\u00a0+0.10]", "+1.50 [+1.40,\u00a0+1.60]", ""]
+    assert list(text["Seeds"]) == ["seed 0", "seed 1", "seed 2"]
     assert list(text["Chance (mm)"]) == ["not known", "not known", ""]
     assert "v&lt;0&gt;" in decisions.as_html(text) and "<table" in decisions.as_html(text)
+    assert "<caption>a &lt; b</caption><thead>" in decisions.as_html(text, "a < b")
     assert "long" * 30 in decisions.as_html(pd.DataFrame({"a": ["long" * 30]}))
 
 

@@ -117,6 +117,10 @@ def test_interactive_poses_hold_every_hand_around_its_root():
     steps = figure.layout.sliders[0].steps
     assert [sum(step.args[0]["visible"]) for step in steps] == [10] * 4
     assert all(scene.camera.up.y == -1 for scene in (figure.layout.scene, figure.layout.scene2))  # y points down
+    for axis in "xyz":  # one cube for all, and every joint inside
+        low, high = figure.layout.scene[f"{axis}axis"].range
+        assert figure.layout.scene2[f"{axis}axis"].range == (low, high)
+        assert all(low < np.min(trace[axis]) and np.max(trace[axis]) < high for trace in figure.data)
 
 
 def test_training_curves_mark_the_change_of_phase_and_draw_all_seeds():

@@ -1,5 +1,6 @@
 """The notebooks as files; that their outputs hold is nbval's to say (`make test`)."""
 
+import ast
 import base64
 import inspect
 import io
@@ -43,6 +44,18 @@ def test_text_and_notebook_say_the_same(path):
     text = jupytext.read(path.with_suffix(".py"))
     notebook = nbformat.read(path, 4)
     assert [(cell.cell_type, cell.source) for cell in text.cells] == [(cell.cell_type, cell.source) for cell in notebook.cells]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_figure_has_a_caption_of_its_own(path):
+    """Beside the alternative text: of a picture in its cell's metadata, of a plotly figure as ``show``'s last argument."""
+    for cell in nbformat.read(path, 4).cells:
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt")
+        assert (alt is None) == ("caption" not in cell.metadata)
+        assert alt is None or cell.metadata["caption"].strip() not in ("", alt)
+        code = ast.walk(ast.parse(cell.source)) if cell.cell_type == "code" else ()
+        shown = [node for node in code if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "show"]
+        assert all(len(node.args) == 4 for node in shown)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -236,6 +249,12 @@ def test_a_page_says_what_it_was_made_of(page):
 def test_a_page_is_stale_when_its_notebook_or_its_code_changed(page, monkeypatch):
     source = page.parent / "notebooks" / "one.ipynb"
     notebook = nbformat.read(source, 4)
+    notebook.cells[0].metadata["caption"] = "What to see in it."
+    nbformat.write(notebook, source)
+    assert stale_page(page, source.parent) == "its notebook one.ipynb has changed"
+    del notebook.cells[0].metadata["caption"]
+    nbformat.write(notebook, source)
+    assert stale_page(page, source.parent) == ""
     notebook.cells[0].source = "x = 3"
     nbformat.write(notebook, source)
     assert stale_page(page, source.parent) == "its notebook one.ipynb has changed"

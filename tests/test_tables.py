@@ -15,6 +15,7 @@ from handpose.tables import (
     as_html,
     claims_html,
     comparison_table,
+    counted,
     interval,
     mean_and_spread,
     peers_effects,
@@ -114,7 +115,9 @@ def test_our_figures_lead_to_their_rows_page_and_the_papers_do_not(table):
     assert "15.08" in lines["A"] and "15.08" not in [cell for _, cell in links]
     assert "<a" not in lines["mean pose"] and "<a" not in lines["B"]
     assert text.startswith('<div class="results-table" style="overflow-x: auto"')
-    assert '<th scope="col" colspan="3">synthetic, tiny, 2 to 3 seeds</th><th scope="col" colspan="2">paper, RHD</th>' in text
+    centred = ' style="text-align: center"'
+    for width, name in ((3, "synthetic, tiny, 2 to 3 seeds"), (2, "paper, RHD")):
+        assert f'<th scope="col" colspan="{width}"{centred}>{name}</th>' in text
 
 
 def test_html_is_escaped_and_well_formed(results):
@@ -166,7 +169,7 @@ def test_each_verdict_has_its_colour():
 
 def test_amounts_in_words():
     one = paired_effect([[9.0, 9.0]], [[10.0, 10.0]])
-    assert [amount(one, unit) for unit in ("mm", "% of joints", "score")] == ["-1.00 mm (-10.0 %)", "-1.00 % of joints", "-1.00"]
+    assert [amount(one, unit) for unit in ("mm", "% of joints", "score")] == ["-1.00 mm (-10.0 %)", "-1.00 % of joints", "-1.000"]
     assert interval(one, "mm") == "none with one seed" and interval(None, "mm") == "" and amount(None, "mm") == "not run"
     none = paired_effect([[1.001, 0.998], [1.0, 1.0]], np.ones((2, 2)))
     assert amount(none, "mm") == "+0.00 mm (+0.0 %)"
@@ -211,3 +214,8 @@ def test_of_every_published_figure_it_is_said_how_it_was_measured():
 
 def test_table_3_without_our_row_says_so(results):
     assert (comparison_table(results).iloc[:, -2:] == "not run").all(axis=None)
+
+
+def test_seeds_are_counted_in_words():
+    assert counted({"A": [0, 1, 2], "B": [3, 4, 5], "C": []}) == "3 for each row (A, B)"
+    assert counted({"A": [0, 1], "B": [0]}) == "A: 2, B: 1" and counted({"A": [7]}) == "A: 1"

@@ -183,9 +183,9 @@
   }
 
   /* What scrolls sideways has to be reached by the keyboard; the theme knows of some such boxes, and is late. */
+  const BOXES = "main pre, .pst-scrollable-table-container, .results-table, .picture, .cell_output .output, .cell_output .output > div, div.math";
   function reachBoxes() {
-    const boxes = "main pre, .pst-scrollable-table-container, .results-table, .picture, .cell_output .output, .cell_output .output > div, div.math";
-    document.querySelectorAll(boxes).forEach((box) => {
+    document.querySelectorAll(BOXES).forEach((box) => {
       if (box.matches(".js-plotly-plot, .js-plotly-plot *")) return;
       const scrolls = box.scrollWidth > box.clientWidth && ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
       if (scrolls) box.tabIndex = 0; else if (box.tabIndex === 0) box.removeAttribute("tabindex");
@@ -194,6 +194,9 @@
 
   window.companion = { still, projector, numbers };
   window.addEventListener("load", () => document.querySelectorAll(".js-plotly-plot").forEach(complete));
-  window.addEventListener("load", reachBoxes);
-  window.addEventListener("resize", reachBoxes);
+  window.addEventListener("load", () => {
+    reachBoxes();
+    const watch = new ResizeObserver(reachBoxes);
+    document.querySelectorAll(BOXES).forEach((box) => watch.observe(box));
+  });
 })();
