@@ -36,7 +36,7 @@ SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores 
 COUNT = $(if $(word 2,$(SEEDS)),$(error SEEDS is here how many seeds, 3 say; a list of seeds is for `make batch`),$(SEEDS))
 RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(COUNT)),to$(shell echo $$(($(SEED) + $(COUNT) - 1))))
 
-.PHONY: book test batch bench decisions record pages manifest site archive notebooks address commands soak fuzz lock clean
+.PHONY: book test batch bench decisions record pages manifest site archive notebooks address commands environments soak fuzz lock clean
 
 book: $(READY)
 	$(SNAKEMAKE)
@@ -93,6 +93,10 @@ notebooks: $(READY)
 commands: $(READY)
 	$(VENV)/python -m pytest -m slow tests/test_commands.py
 
+# Binder's environment built from its pins, Colab's from the list of its versions, and notebooks run in both: a quarter of an hour.
+environments: $(READY)
+	$(VENV)/python -m pytest -m slow tests/test_installed.py
+
 # Parts of a run, ended at fifty random moments and started again, and a thousand damaged datasets: what came of it is kept in
 # book/checks. A quarter of an hour each on one core.
 soak: $(READY)
@@ -112,6 +116,7 @@ $(READY): requirements.txt pyproject.toml
 	@echo "installing the pinned packages into .venv: a few minutes, about 7 GB (PyTorch brings its GPU libraries)"
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(VENV)/python -m handpose.data.synthetic.compiled
 	touch $(READY)
 
 # The one command that makes requirements.txt (`pip install uv` first).

@@ -231,7 +231,7 @@ def probe(features, target, kind, seed=0):
     tried = _ridge(features[fitting], target[fitting], features[picking])
     best = np.argmin([((guess - target[picking]) ** 2).mean() for guess in tried])
     predicted = _ridge(features[training], target[training], features[held_out])[best]
-    return Probe(*_bootstrap(compare(target[held_out], predicted), statistic, seed), chance)
+    return Probe(*_bootstrap(compare(target[held_out], predicted), statistic, seed), chance)  # type: ignore[call-arg]
 
 
 def probe_targets(results):

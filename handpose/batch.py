@@ -71,8 +71,8 @@ def _line(row, parts, measured, seeds):
     for key, name, digits in (("mepe", "MEPE (mm)", 2), ("auc", "AUC 20-50", 3)):
         for seed in seeds:
             value = f"{measured[seed][key]:.{digits}f}" if seed in measured else "" if None in measured else NOT_RUN
-            line[name, f"seed {seed}"] = value
-        line[name, "mean ± sd"] = mean_and_spread([one[key] for one in measured.values()], digits)
+            line[name, f"seed {seed}"] = value  # type: ignore[index]
+        line[name, "mean ± sd"] = mean_and_spread([one[key] for one in measured.values()], digits)  # type: ignore[index]
     return line
 
 
@@ -88,7 +88,7 @@ def report(rows, seeds, preset="quick", dataset="synthetic", recorded=False):
     lines = [f"{dataset}, preset {preset}: {_count(rows, 'row')} x {_count(seeds, 'seed')}{frames}", "", _as_text(table), ""]
     for row in rows if results is not None else ():
         for seed in seeds:
-            stale = results[row, seed].stale if seed in results.seeds(row) else ""
+            stale = results[row, seed].stale if seed in results.seeds(row) else ""  # type: ignore[index, union-attr]
             lines += [f"stale: row {row}, seed {seed}: {stale}"] * bool(stale)
     lines.append(f"results  {folder.relative_to(ROOT)}/<row>-seed<seed>/")
     if recorded:

@@ -117,7 +117,7 @@ def _install(requirements):
 
 
 def _name(requirement):
-    return re.match(r"[A-Za-z0-9._-]+", requirement)[0]
+    return re.match(r"[A-Za-z0-9._-]+", requirement)[0]  # type: ignore[index]
 
 
 def _version(name):
@@ -159,7 +159,7 @@ def _in_notebook(text, address, insert):
         found = [{"cell_type": "code", "execution_count": None, "id": "on-colab", "metadata": {"tags": _TAGS}, "outputs": [], "source": []}]
         notebook["cells"][1:1] = found
     for one in found:
-        version = "main" if insert else _PLACE.search("".join(one["source"]))[2]
+        version = "main" if insert else _PLACE.search("".join(one["source"]))[2]  # type: ignore[index]
         one["source"], one["metadata"]["tags"] = cell(address, version).splitlines(keepends=True), _TAGS
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n" if found else text
 

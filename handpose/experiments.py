@@ -25,7 +25,7 @@ class Preset:
     mapper reads of a latent, a "sample" or the "mean"; ``alternate`` False takes q = q' = 1/2 at every step
     of eq. 17. ``flip_probability`` is 0 where training is short: a hand mirrored top to bottom is a left hand,
     twice the shapes to learn.
-    """
+    """  # noqa: E501
 
     training: int = 41258
     evaluation: int = 2728
@@ -259,7 +259,7 @@ def find_row(row):
         return row
     parts = str(row).split("+")
     if len(set(parts)) == len(parts) and set(parts) <= set(PARTS):
-        return Row(**dict.fromkeys(parts, True))
+        return Row(**dict.fromkeys(parts, True))  # type: ignore[arg-type]
     return _find(ROWS | CONTROLS, "row", row)
 
 

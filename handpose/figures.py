@@ -252,7 +252,7 @@ def error_map(table, against=None):
         light = picture.cmap(picture.norm(shown[line, column]))
         dark = np.dot(light[:3], (0.299, 0.587, 0.114)) < 0.5
         style = dict(ha="center", va="center", fontsize=7 if many else 8, color="white" if dark else "black")
-        axes.text(column, line, f"{value:.1f}", **style)
+        axes.text(column, line, f"{value:.1f}", **style)  # type: ignore[arg-type]
     axes.set(xticks=range(values.shape[1]), yticks=range(len(table)))
     axes.set_xticklabels([_in_words(name) for name in table.columns], rotation=60 if many else 0,
                          ha="right" if many else "center", rotation_mode="anchor", fontsize=8)  # fmt: skip

@@ -33,7 +33,7 @@ def interactive_latents(states, colourings):
 
     states: {title: (pictures (N, 2), true poses (N, 2), note)}, the slider showing the title up to its colon; colourings: {name: values (N,)}, numbers or class names, one
     a frame. Thin lines join a picture's point with its own pose's, for the first frames.
-    """
+    """  # noqa: E501
     names = list(states)
     figure = go.Figure()
     first = _map_points(states[names[0]])

@@ -97,7 +97,7 @@ class _Hand:
         true = np.concatenate([self.frame.uv.min(0), self.frame.uv.max(0)]).astype(np.float64)
         side = np.tile(true[2:] - true[:2], 2)
         changes = {"true": 0.0, "jitter": self.jitter}
-        used = true + side * (changes[box] if box in changes else (box - 1) / 2 * np.array([-1, -1, 1, 1]))
+        used = true + side * (changes[box] if box in changes else (box - 1) / 2 * np.array([-1, -1, 1, 1]))  # type: ignore[operator]
         camera = self.frame.K if K == "true" else default_camera(image.shape[1], image.shape[0])
         name = self.frame.hand if hand == "true" else other[self.frame.hand]
         crop, R = hand_crop(image, camera, used, name, size, view)

@@ -58,7 +58,9 @@ def _refuse_unknown(unknown, names):
 
 
 def show(figure, name, alt, caption=""):
-    """Display a plotly figure under the stable id ``name``, with a text alternative, which is its caption where there is no other.
+    """Display a plotly figure under the stable id ``name``. ``alt`` says what is drawn, for who can't see it, ``caption`` what to see.
+
+    Without a caption the alternative text stands there too.
 
     plotly.js comes from the book itself, which loads nothing from the network; from the CDN in Colab.
     """
@@ -123,18 +125,19 @@ def show_run(*results):
         return show_card(results[0].card, unfolded=False)
     cards = [result.card for result in results]
     lines = [
-        (card["row"], card["seed"], f"{card['metrics']['mepe']:.2f}", f"{card['seconds']:.0f}", (card["commit"] or "")[:12], card["identity"])
+        (card["row"], card["seed"], f"{card['metrics']['mepe']:.2f}", f"{card['seconds']:.0f}", (card["commit"] or "")[:12], card["identity"])  # noqa: E501
         for card in cards
     ]  # fmt: skip
     names = ("row", "seed", "MEPE (mm)", "training (s)", "commit", "identity")
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in line) + "</tr>" for line in lines)
     head = "".join(f"<th>{name}</th>" for name in names)
-    summary = f"Runs: {len(cards)} on {cards[0]['dataset']}, preset {cards[0]['preset']}, seeds {_listed(cards, 'seed')}"
+    summary = f"Runs: {len(cards)} on {cards[0]['dataset']}, preset {cards[0]['preset']}, {_listed(cards, 'seed')}"
     return display(_folded(summary, f"<table><tr>{head}</tr>{rows}</table>"), raw=True)
 
 
 def _listed(cards, key):
-    return ", ".join(str(value) for value in sorted({card[key] for card in cards}))
+    values = sorted({card[key] for card in cards})
+    return f"{key}{'s' * (len(values) > 1)} {', '.join(map(str, values))}"
 
 
 def _folded(summary, content, unfolded=False):
@@ -157,7 +160,7 @@ def execute(notebook, output, parameters, kernel="python3"):
     What differs between two identical runs (times, paths, progress bars) is taken out, so that pages can
     be compared. On Colab the page fetches the code at the commit that it was made with. Raises ValueError for a parameter that the notebook does not have, and papermill's error
     when a cell fails.
-    """
+    """  # noqa: E501
     import nbformat
     import papermill
 
@@ -215,13 +218,18 @@ _PAGE_CODE = (
 
 
 def made_of(notebook):
-    """Digests of what a page is made of: its source notebook's cells and the code that computes its numbers.
+    """Digests of what a page is made of: its source notebook's cells, captions and alternative texts among them, and the code
+    that computes its numbers.
 
     The cell for Colab does not count: it fetches the code, which computes the same wherever it lies.
     """
     import nbformat
 
-    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, 4).cells if not colab.is_cell(cell.source)]
+    said = ("caption", "mystnb")
+    cells = [
+        (cell.cell_type, cell.source, {key: cell.metadata[key] for key in said if key in cell.metadata})
+        for cell in nbformat.read(notebook, 4).cells if not colab.is_cell(cell.source)
+    ]  # fmt: skip
     return {"notebook": Path(notebook).name, "source": digest(cells), "code": source_digest(*_PAGE_CODE)}
 
 
@@ -263,7 +271,7 @@ def lighter_png(encoded):
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
-        if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:
+        if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:  # type: ignore[misc]
             return encoded
         buffer = io.BytesIO()
         picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)

@@ -107,8 +107,8 @@ def pose_of(predictor, image, K=None, box=None, hand="right", root=None, scale=N
     root = estimate_root(relative, box, K) if root is None else root
     if relative[:, 2].min() + root[2] <= 0:
         raise ValueError(f"root {_spaced(root)} is so near that part of the hand lies behind the camera: give it in millimetres")
-    given = tuple(name for name, value in given.items() if value is not None)
-    return HandPose(image, hand, box, K, scale, relative, root, given, predictor.card)
+    given = tuple(name for name, value in given.items() if value is not None)  # type: ignore[assignment]
+    return HandPose(image, hand, box, K, scale, relative, root, given, predictor.card)  # type: ignore[arg-type]
 
 
 def numbers(name, value, count):

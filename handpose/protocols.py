@@ -228,7 +228,7 @@ def palm_or_wrist(results, rows=_ROWS, seeds=None):
             for predicted in runs:
                 pair = [pose if results.root_joint == "wrist" else with_palm(pose) for pose in (predicted, results.target)]
                 pair = pair if way is None else [with_wrist(pose, way) for pose in pair]
-                values.append(metrics.mepe(*pair, root="wrist"))
+                values.append(metrics.mepe(*pair, root="wrist"))  # type: ignore[misc]
             line[row] = f"{np.mean(values):.2f}" if values else "not run"
     return pd.DataFrame(lines)
 

@@ -151,11 +151,12 @@ def results_folder(preset, dataset="synthetic", output_dir="runs", recorded=Fals
     return (RECORDED if recorded else Path(output_dir) / "results") / name
 
 
-def obtain(row="D3", stage=None, recorded=False, **options):
+def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
     """The ``Result`` of ``row``, or of the row that ends with its ``stage``; trains what is not there.
 
-    ``options`` are those of ``run_stage``. ``recorded``: only opens what came with the repository. Raises
-    FileNotFoundError when that is not there, ValueError for unknown names.
+    ``options`` are those of ``run_stage``. ``recorded``: only opens what came with the repository. ``analysed`` False leaves
+    out what ``ANALYSED`` keeps beside the predictions: it draws hundreds of hands anew. Raises FileNotFoundError
+    when what is recorded is not there, ValueError for unknown names.
     """
     preset, dataset, seed = options.get("preset", "quick"), options.get("dataset", "synthetic"), options.get("seed", 0)
     name = stage_owner(stage, row) if stage else row
@@ -168,17 +169,17 @@ def obtain(row="D3", stage=None, recorded=False, **options):
             runs.append(run_stage(part, row, **options))
             if part == stage:
                 break
-        _save(folder, name, row, seed, runs, options)
+        _save(folder, name, row, seed, runs, options, analysed and name in ANALYSED)
     return Results(folder)[name, seed]
 
 
 @said_plainly("results are written")
-def _save(folder, name, row, seed, runs, options):
+def _save(folder, name, row, seed, runs, options, analysed):
     last, place = runs[-1], folder / f"{name}-seed{seed}"
-    card = place / "run.json"
-    if card.exists() and read_json(card)["identity"] == last.card["identity"]:
+    card, analysis_kept = place / "run.json", place / "analysis.npz"
+    if card.exists() and read_json(card)["identity"] == last.card["identity"] and (analysis_kept.exists() or not (analysed and name in ANALYSED)):
         return
-    data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)
+    data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)  # type: ignore[misc]
     changed = find_preset(options.get("preset", "quick"))
     base = find_preset(labels_of(folder).parent.name.partition("-")[2])
     same_frames = all(getattr(changed, name) == getattr(base, name) for name in ("training", "evaluation", "frame_size"))
@@ -191,14 +192,16 @@ def _save(folder, name, row, seed, runs, options):
         centred = _centred(poses, data.root_joint)
         np.savez_compressed(temporary, **_pack(predicted=centred, root=(poses - centred)[:, :1]))
     write_json(place / "history.json", [{"stage": run.card["stage"]} | epoch for run in runs for epoch in run.history])
-    if name in ANALYSED:
+    for left in () if analysed else (analysis_kept, place / "explorer.npz"):  # of an earlier training
+        left.unlink(missing_ok=True)
+    if analysed:
         arrays = analysis.analyse(last.networks(), data, find_preset(last.card["preset"]).size)
         arrays = {key: array for key, array in arrays.items() if key.startswith(ANALYSED[name])}
         if "given" in ANALYSED[name]:
             arrays |= knowledge.pack(knowledge.given(last, data))
-        with atomic_path(place / "analysis.npz") as temporary:
+        with atomic_path(analysis_kept) as temporary:
             np.savez_compressed(temporary, **_pack(**arrays))
-    if name == "D3" and len(arrays["read_rgb"]) > explorer.DIRECTIONS:
+    if analysed and name == "D3" and len(arrays["read_rgb"]) > explorer.DIRECTIONS:
         kept = explorer.pack(last.networks().rgb_decoder, arrays["read_rgb"], last.card["scale_mm"])
         with atomic_path(place / "explorer.npz") as temporary:
             np.savez_compressed(temporary, **kept)

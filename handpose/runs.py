@@ -66,11 +66,11 @@ class Data:
     @property
     def root_joint(self):
         """What poses are centred on to measure them, a ``root`` of ``metrics``: "palm", or "wrist" for STB."""
-        return READERS[self.dataset].root_joint
+        return READERS[self.dataset].root_joint  # type: ignore[attr-defined]
 
     @property
     def fingerprint(self):
-        return digest([self.training.fingerprint, self.evaluation.fingerprint])
+        return digest([self.training.fingerprint, self.evaluation.fingerprint])  # type: ignore[attr-defined]
 
 
 @said_plainly("frames and shards are written")
@@ -100,7 +100,7 @@ def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir
         frames = READERS[dataset](root, split)
         with only_one(folder):
             shards.append(write_shards(frames, folder, settings.size, workers, progress, settings.view))
-    return Data(root, *shards, dataset)
+    return Data(root, *shards, dataset)  # type: ignore[call-arg]
 
 
 def _shard_folder(output_dir, root, dataset, settings, split):

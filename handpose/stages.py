@@ -60,7 +60,7 @@ class Networks(nn.Module):
     @property
     def watched(self):
         """Weights whose gradients the training records: the backbone's first layer, the decoder's hidden layers."""
-        layers = {f"decoder layer {number}": block.linear.weight for number, block in enumerate(self.rgb_decoder.main, 1)}
+        layers = {f"decoder layer {number}": block.linear.weight for number, block in enumerate(self.rgb_decoder.main, 1)}  # type: ignore[union-attr]
         return {"backbone, first layer": self.rgb_encoder.backbone.conv1.weight} | layers
 
     def pose_part(self, latent):
@@ -111,7 +111,7 @@ class Stage(nn.Module):
         """Terms of this stage's objective on one batch: {name: scalar}, weighted; their sum is minimised."""
         latent = self.networks.rgb_encoder(batch.images)
         with _full_precision(batch.images):
-            return self.cost(tuple(part.float() for part in latent), batch.pose, step)
+            return self.cost(tuple(part.float() for part in latent), batch.pose, step)  # type: ignore[operator]
 
 
 class Warmup(Stage):

@@ -77,6 +77,17 @@ def seeds_of(results, row, seeds=None):
     return run if seeds is None else [seed for seed in seeds if seed in run]
 
 
+def counted(seeds):
+    """How many seeds each row has been run with, in words: "3 for each row", or row by row where they differ.
+
+    seeds: {row: list of seeds}; rows without any are left out.
+    """
+    counts = {row: len(numbers) for row, numbers in seeds.items() if numbers}
+    if len(counts) > 1 and len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values()))} for each row ({', '.join(counts)})"
+    return ", ".join(f"{row}: {count}" for row, count in counts.items())
+
+
 def relative_change(results, row, seeds=None):
     """Mean over common seeds of MEPE(row) / MEPE(the row it builds on) - 1; None without such a row or seed."""
     base = find_row(row).builds_on
@@ -176,13 +187,17 @@ def _cell(value, address, tag="td"):
 
 
 def amount(effect, unit):
-    """The mean of an effect in words, with its unit: "-0.62 mm (-2.9 %)", "times 0.45", "-0.31"."""
+    """The mean of an effect in words, with its unit: "-0.62 mm (-2.9 %)", "times 0.45", "-0.312" for a score."""
     if effect is None:
         return NOT_RUN
     if unit == "times":
         return f"times {np.exp(effect.mean):.2f}"
     ending = {"mm": f" mm ({_signed(100 * effect.relative, 1)} %)", "score": ""}.get(unit, f" {unit}")
-    return f"{_signed(effect.mean)}{ending}"
+    return f"{_signed(effect.mean, _DIGITS.get(unit, 2))}{ending}"
+
+
+#: Scores lie between 0 and 1, and some differ by thousandths.
+_DIGITS = {"score": 3}
 
 
 def _signed(value, digits=2):
@@ -196,7 +211,8 @@ def interval(effect, unit):
     low, high = (np.exp(effect.low), np.exp(effect.high)) if unit == "times" else (effect.low, effect.high)
     if len(effect.seeds) < 2 and effect.frames_only[0] == effect.frames_only[1]:
         return "none with one seed"
-    text = f"{low:.2f} to {high:.2f}" if unit == "times" else f"{_signed(low)} to {_signed(high)}"
+    digits = _DIGITS.get(unit, 2)
+    text = f"{low:.2f} to {high:.2f}" if unit == "times" else f"{_signed(low, digits)} to {_signed(high, digits)}"
     return text + " (one seed)" * (len(effect.seeds) < 2)
 
 
@@ -230,7 +246,7 @@ def claims_frame(measured):
 _COLOURS = {"supported": "#1a7f37", "not": "#b42318", "undecided": "#6b5b00"}
 
 
-def claims_html(table, link="row-{}.html"):
+def claims_html(table, link="row-{}.html", caption=""):
     """``claims_frame`` as HTML that scrolls in its own box: one line a claim, the verdict as a coloured word.
 
     ``link`` as in ``as_html``; what has not been run leads nowhere.
@@ -238,7 +254,7 @@ def claims_html(table, link="row-{}.html"):
     links = np.where(table["effect"] == NOT_RUN, "", link)
     compared = list(map(_compared, table["compared"], links))
     columns = {
-        "claim": [f"{_stacked(claim, where)}<br/><small>{sides}</small>" for claim, where, sides in zip(table["claim"], table["where"], compared)],
+        "claim": [f"{_stacked(claim, where)}<br/><small>{sides}</small>" for claim, where, sides in zip(table["claim"], table["where"], compared)],  # noqa: E501
         "verdict": list(map(verdict_html, table["verdict"])),
         "measured, 95 % interval": [_unbroken(_stacked(*cell)) for cell in zip(table["effect"], table["95 % interval"])],
     }
@@ -253,9 +269,10 @@ def claims_html(table, link="row-{}.html"):
     head = "".join(f'<th scope="col" style="text-align: left">{html.escape(name)}</th>' for name in columns)
     body = ""
     for name, *cells in zip(table.index, *columns.values()):
-        cells = "".join(f'<td style="text-align: left; vertical-align: top">{cell}</td>' for cell in cells)
+        cells = "".join(f'<td style="text-align: left; vertical-align: top">{cell}</td>' for cell in cells)  # type: ignore[assignment]
         body += f'<tr id="claim-{html.escape(name, quote=True)}">{cells}</tr>'
-    return _BOX.format(f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>")
+    caption = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return _BOX.format(f"{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>")
 
 
 def verdict_html(verdict):
@@ -268,7 +285,7 @@ def verdict_html(verdict):
 
 def _compared(text, link):
     """"A against baseline" with each side's row, its first word, linked to its page."""
-    sides = [re.fullmatch(r"([\w-]+)(.*)", side).groups() for side in text.split(" against ")]
+    sides = [re.fullmatch(r"([\w-]+)(.*)", side).groups() for side in text.split(" against ")]  # type: ignore[union-attr]
     return " against ".join(_linked(row, link.format(row)) + html.escape(rest) for row, rest in sides)
 
 

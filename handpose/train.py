@@ -50,7 +50,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
     interrupted run ends as an undisturbed one. "gradients" in the history: mean norm of the watched weights' gradients. Every epoch draws its order, augmentation and latent
     samples from (seed, phase, epoch) alone. Raises FloatingPointError when the loss is no longer finite;
     the last good epoch stays on disk.
-    """
+    """  # noqa: E501
     networks, preset = stage.networks, stage.preset
     folder = Path(folder)
     batch = min(preset.batch, len(training))
@@ -107,7 +107,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
             error = _mean_error(networks, evaluation, preset, fabric, root)
             history.append({"phase": phase.name, "epoch": epoch, "steps": steps, "seconds": round(seconds, 2),
                             "images_per_second": round(steps * batch / seconds, 1), "mepe": error,
-                            "gradients": {name: torch.stack(norms).mean().item() for name, norms in gradients.items()}} | losses)  # fmt: skip
+                            "gradients": {name: torch.stack(norms).mean().item() for name, norms in gradients.items()}} | losses)  # fmt: skip  # noqa: E501
             _save(folder / "last.safetensors", networks, optimizer, (number, epoch + 1), history)
     bar.close()
     networks.requires_grad_(True)
@@ -127,7 +127,7 @@ def predict(networks, shards, size, fabric, batch=256):
     for start in range(0, len(shards), batch):
         rows = slice(start, start + batch)
         crops, pose = torch.from_numpy(np.array(shards.crops[rows])), torch.from_numpy(shards.pose[rows])
-        images = warp(*fabric.to_device((crops, pose)), size).images
+        images = warp(*fabric.to_device((crops, pose)), size).images  # type: ignore[call-arg]
         poses.append(networks(images).float().cpu().numpy())
     return restore_pose(np.concatenate(poses), shards.rotation, shards.left, shards.root, shards.scale).astype(np.float32)
 

@@ -66,7 +66,7 @@ def test_without_an_address_no_page_links_to_one(sites):
 
 
 def test_with_an_address_every_page_has_its_buttons(sites):
-    for name, html in sites[URL].items():
+    for html in sites[URL].values():
         assert URL in links(html)
         assert any(link.startswith(f"{URL}/issues/new?") for link in links(html))
     assert f"{URL}/edit/main/book/bibliography.md" in links(sites[URL]["bibliography"])

@@ -12,7 +12,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from handpose import budget, drive
 from handpose.budget import (
-    RESNET18_PER_PIXEL, Device, about, choose, find_device, fit, left_to_train, memory_bytes, precision_on, recorded_speed,
+    RESNET18_PER_PIXEL,
+    Device,
+    about,
+    choose,
+    find_device,
+    fit,
+    left_to_train,
+    memory_bytes,
+    precision_on,
+    recorded_speed,
     training_seconds,
 )  # fmt: skip
 from handpose.data.augment import Batch

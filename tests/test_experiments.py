@@ -4,11 +4,11 @@ import pytest
 
 from handpose.experiments import (
     CONTROLS,
+    PARTS,
     PRESETS,
     ROWS,
     TABLE_1,
     TABLE_2,
-    PARTS,
     Preset,
     Row,
     find_preset,

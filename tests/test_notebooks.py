@@ -30,7 +30,7 @@ from handpose.runs import run_stage
 from handpose.trial import EXAMPLE, PRESET
 
 ROOT = Path(__file__).parents[1]
-ALL = ["align", "change_row", "claims", "data", "datasets", "decisions", "disentangle", "inside", "predict", "refine", "results", "row", "warmup"]
+ALL = ["align", "change_row", "claims", "data", "datasets", "decisions", "disentangle", "inside", "predict", "refine", "results", "row", "warmup"]  # noqa: E501
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -59,7 +59,7 @@ def test_parameters_are_those_of_the_package(path):
     known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded", "links"}
     if path.stem == "change_row":  # a row's parts and a preset's weights, by their own names and values
         own = {name: getattr(find_row(EXAMPLE), name) for name in PARTS if name != "longer"}
-        weights = {field.name: getattr(find_preset(PRESET), field.name) for field in fields(Preset) if "weight" in field.name or field.name == "beta"}
+        weights = {field.name: getattr(find_preset(PRESET), field.name) for field in fields(Preset) if "weight" in field.name or field.name == "beta"}  # noqa: E501
         del weights["weights"]
         assert {name: literal_eval(parameters[name]["default"]) for name in own | weights} == own | weights
         assert literal_eval(parameters["preset"]["default"]) == PRESET
@@ -187,7 +187,7 @@ def test_no_stage_is_trained_twice():
     assert len(once) == len(set(once))
     rows = [training for training in once if not training[0].endswith("longer")]
     assert len(rows) == 12  # all twelve rows of both tables, the warm-up included
-    assert sorted(set(once) - set(rows)) == [(f"{row}-longer", stage, "0") for row, stage in (("A", "further"), ("B", "further"), ("D0", "refine"))]
+    assert sorted(set(once) - set(rows)) == [(f"{row}-longer", stage, "0") for row, stage in (("A", "further"), ("B", "further"), ("D0", "refine"))]  # noqa: E501
 
 
 def test_another_seed_costs_all_trainings_but_the_warm_up():

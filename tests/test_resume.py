@@ -70,7 +70,7 @@ def test_a_run_that_is_killed_ends_as_an_undisturbed_one(tmp_path):
     finish(killed)
     runs = files(calm / "runs")
     assert runs == files(killed / "runs")
-    assert {f"pages/synthetic-smoke-seed0/row-B.ipynb", "results/synthetic-smoke/B-seed0/run.json"} <= runs
+    assert {"pages/synthetic-smoke-seed0/row-B.ipynb", "results/synthetic-smoke/B-seed0/run.json"} <= runs
     for name in runs:
         one, other = calm / "runs" / name, killed / "runs" / name
         if name.endswith(".json"):

@@ -10,7 +10,15 @@ from handpose.effects import paired_effect
 from handpose.results import Results
 from handpose.skeleton import JOINTS
 from handpose.tables import (
-    ablation_table, amount, as_html, claims_html, comparison_table, interval, mean_and_spread, per_finger_table, per_joint_table,
+    ablation_table,
+    amount,
+    as_html,
+    claims_html,
+    comparison_table,
+    interval,
+    mean_and_spread,
+    per_finger_table,
+    per_joint_table,
     verdict_html,
 )  # fmt: skip
 

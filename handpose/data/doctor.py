@@ -240,7 +240,7 @@ def _open_stb(root, split, camera, report, complaints, expected, quick, progress
         return True
     here = set(present)
     part = Report(shown=report.shown)
-    absent = [f"{path} is missing: unpack the dataset again" for index, path in enumerate(frames.paths) if index not in here]
+    absent = [f"{path} is missing: unpack the dataset again" for index, path in enumerate(frames.paths) if index not in here]  # type: ignore[assignment]
     part.problems += _few(absent, report.shown)
     _examine_split(frames, split, expected, present, part, quick, progress, (), camera)
     complaints += part.problems

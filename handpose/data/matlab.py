@@ -71,7 +71,7 @@ def _matrix(data, order, name, most):
     """The array that one matrix element holds, None when it has another name."""
     parts = _elements(data, order)
     head = [next(parts, None) for _ in range(3)]
-    if None in head or [kind for kind, _ in head[:2]] != [6, 5] or len(head[0][1]) < 4:
+    if None in head or [kind for kind, _ in head[:2]] != [6, 5] or len(head[0][1]) < 4:  # type: ignore[misc]
         raise ValueError("it is damaged: a variable has no proper header")
     if bytes(head[2][1]) != name.encode():
         return None

@@ -238,7 +238,7 @@ def _write_chunk(dataset, work, number, chunk, sizes, resolution, view, bar):
         raise OSError(error.errno, f"{error.strerror}: make room, then the same call goes on where it stopped", str(work)) from None
     labels = {name: np.array([label[name] for _, label in good]) for name in _LABELS}
     with atomic_path(_record(work, number)) as temporary:  # after the pixels; should they be lost, the checksum tells
-        np.savez(temporary, sizes=sizes[chunk], checksum=checksum, **labels)
+        np.savez(temporary, sizes=sizes[chunk], checksum=checksum, **labels)  # type: ignore[arg-type]
     return []
 
 
@@ -274,7 +274,7 @@ def _finish(work, chunks, shape, settings, dataset):
         else:
             os.replace(work / "raw.npy", work / "crops.npy")
     with atomic_path(work / "labels.npz") as temporary:
-        np.savez(temporary, **labels)
+        np.savez(temporary, **labels)  # type: ignore[arg-type]
     hasher = hashlib.sha256()
     with open(work / "crops.npy", "r+b") as crops:
         crops.seek(_start(work / "crops.npy"))

@@ -144,7 +144,7 @@ class STB(Labelled):
         for view in CAMERAS[camera]:
             for sequence in SEQUENCES[split]:
                 path = root / "labels" / f"{sequence}_{view.labels}.mat"
-                hands = view.move(load_labels(path))[:, STB_ORDER]
+                hands = view.move(load_labels(path))[:, STB_ORDER]  # type: ignore[operator]
                 if wrist == "extrapolated":
                     hands[:, 0] = extrapolate_wrist(hands)
                 behind = np.flatnonzero((hands[..., 2] < 1).any(1))  # mm

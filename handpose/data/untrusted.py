@@ -126,7 +126,7 @@ class _ArraysOnly(pickle._Unpickler):
     for ever to look up.
     """
 
-    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in _REFUSED}
+    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in _REFUSED}  # noqa: RUF012
 
     def find_class(self, module, name):
         if (module, name) not in _STAND_INS:
@@ -177,7 +177,7 @@ class _ArraysOnly(pickle._Unpickler):
 
     for _name, _load in [("BUILD", load_build), ("DICT", load_dict), ("SETITEM", load_setitem), ("SETITEMS", load_setitems),
                          ("GET", load_get), ("BINGET", load_binget), ("LONG_BINGET", load_long_binget)]:  # fmt: skip
-        dispatch[getattr(pickle, _name)[0]] = _load
+        dispatch[getattr(pickle, _name)[0]] = _load  # type: ignore[assignment]
     del _name, _load
 
 

@@ -1,6 +1,6 @@
 """Synthetic hands, drawn at random and written in RHD's or STB's own layout."""
 
-from handpose.data.synthetic import kernels  # first: drops stale compiled kernels before Numba looks for them
+from handpose.data.synthetic import kernels  # first: drops stale compiled kernels before Numba looks for them  # noqa: F401, I001
 
 from handpose.data.synthetic.actions import ACTIONS, EVALUATION_ACTIONS, actions_of
 from handpose.data.synthetic.anatomy import (

@@ -240,7 +240,7 @@ def draw_light(rng):
     vectors = [
         tuple(vector.tolist()) for vector in (direction, up / np.sqrt(up @ up), key, sky, ground, balance)
     ]
-    return Light(vectors[0], vectors[1], kelvin, *vectors[2:5], exposure, vectors[5])
+    return Light(vectors[0], vectors[1], kelvin, *vectors[2:5], exposure, vectors[5])  # type: ignore[arg-type, call-arg]
 
 
 def _aside(joints, focal, size, depth, sign):

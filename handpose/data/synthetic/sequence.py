@@ -46,7 +46,7 @@ PALM_FACES_CAMERA = np.diag([-1.0, -1.0, 1.0])
 def _lens(K, place):
     shift = (MIDDLE[:2] - place[:2]) * [1, 0] - place[:2] * [0, 1]
     across, down = np.round(K[0, 0] * shift / BEHIND).astype(int).tolist()
-    return Lens(WIDTH, HEIGHT, *K[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(), (across, down))
+    return Lens(WIDTH, HEIGHT, *K[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(), (across, down))  # type: ignore[call-arg]
 
 
 #: For each camera its lens, and R and t that take the left stereo camera's frame to its own: R x + t, mm.
