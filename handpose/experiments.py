@@ -7,7 +7,6 @@ import numbers
 import re
 from dataclasses import dataclass, fields, replace
 
-
 #: What a run can be on; synthetic hands lie in RHD's layout.
 DATASETS = ("synthetic", "rhd", "stb")
 

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -172,7 +171,7 @@ def assert_no_markup(text):
 
 def hostile_card():
     card = read_json(RECORDED / "synthetic-minutes" / "D3-seed0" / "run.json")
-    text = {name: MARKUP for name in ("row", "stage", "preset", "dataset", "device", "commit", "identity", "data_fingerprint", "platform", "weights", "precision")}
+    text = dict.fromkeys(("row", "stage", "preset", "dataset", "device", "commit", "identity", "data_fingerprint", "platform", "weights", "precision"), MARKUP)
     return card | text | {"versions": {MARKUP: MARKUP}, "seed": MARKUP, "metrics": card["metrics"]}
 
 

@@ -172,7 +172,7 @@ def test_a_damaged_file_of_a_finished_stage_is_named(undisturbed, name):
     try:
         with pytest.raises(ValueError, match=rf"{name} is (damaged|not valid JSON)") as raised:
             run = open_run(undisturbed.folder)
-            run.networks(), run.predictions, run.history  # noqa: B018 (properties that read)
+            run.networks(), run.predictions, run.history
         assert "\n" not in str(raised.value)
     finally:
         path.write_bytes(data)
