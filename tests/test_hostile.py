@@ -147,7 +147,7 @@ def test_make_takes_plain_values():
 
 
 def test_a_data_root_is_one_word_of_every_command(tmp_path):
-    root = tmp_path / "{output}; touch harm; $(touch harm) 'x'"
+    root = tmp_path / "{output}; touch harm; $(touch harm) it's here"
     root.mkdir()
     options = ["--dry-run", "--printshellcmds", "--nolock", "--cores", "1", "--config", "preset=smoke", "dataset=rhd", f"data_root={root}"]
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "notebooks" / "Snakefile", *options]
