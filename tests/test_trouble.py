@@ -109,7 +109,7 @@ def test_a_disk_that_takes_no_more(options):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    folder = next((options["output_dir"] / "stages").glob("*seed2*"))
+    folder = next((options["output_dir"] / "stages").glob("baseline-*-seed2-*"))
     assert not list(folder.iterdir())  # and no half of a checkpoint
 
 
@@ -130,7 +130,7 @@ def test_gradients_that_explode_are_said_and_no_stage_is_finished(options):
     with pytest.raises(NotFinite, match="no longer finite in .*no epoch was good: lower the learning rate") as raised:
         run_stage(**options | {"preset": PRESET + "+learning_rate=1e38"})
     assert "\n" not in str(raised.value) and isinstance(raised.value, FloatingPointError)
-    folders = list((options["output_dir"] / "stages").glob("*seed0*"))
+    folders = list((options["output_dir"] / "stages").glob("baseline-*-seed0-*"))
     assert folders and not any(list(folder.glob("*.*")) for folder in folders)
 
 
