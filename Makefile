@@ -27,7 +27,7 @@ CORES ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if 
 VENV := .venv/bin
 READY := .venv/ready
 # The source notebooks, in an order in which each finds what it stands on.
-NOTEBOOKS := $(foreach name,data warmup disentangle align refine row inside results claims decisions datasets predict change_row,notebooks/$(name).ipynb)
+NOTEBOOKS := $(foreach name,data warmup disentangle align refine row inside peers results claims decisions datasets predict change_row,notebooks/$(name).ipynb)
 # One training at a time on a GPU.
 GPUS ?= $(shell command -v nvidia-smi >/dev/null && echo "--resources gpu=1")
 SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --quiet rules host progress \

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import recorded
 from .records import PACKAGE, atomic_path
-from .results import Result, labels_of
+from .results import Result, labels_of, same_frames
 from .trouble import line_of
 
 ROOT = PACKAGE.parent
@@ -99,19 +99,25 @@ def _results(folder, name=None):
 def record_beside(name):
     """Put the results ``name`` ("stb-quick") of runs on this machine beside the recorded run, for pages that show both.
 
-    Raises FileNotFoundError when there are none.
+    Where results of that name are recorded already, rows are added to them or take the place of older ones; their labels stay.
+    Raises FileNotFoundError when there are none, ValueError when the recorded ones are on other frames.
     """
     source, runs = ROOT / "runs" / "results" / name, ROOT / "book" / "runs"
     recorded.settle(runs)
     labels = next((path for path in (source / "frames.npz", labels_of(source)) if path.exists()), None)
     if not source.is_dir() or labels is None:
         raise FileNotFoundError(f"{source} holds no results: run `make book` with that dataset and preset first")
+    if (runs / "results" / name / "frames.npz").exists() and not same_frames(labels, runs / "results" / name / "frames.npz"):
+        raise ValueError(f"{runs / 'results' / name} holds results on other frames than {source}: remove it first")
     fresh = _fresh(runs)
     shutil.copytree(runs, fresh)
     target = fresh / "results" / name
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, ignore=_VARIANT if "+" in name else _UNFINISHED)
-    shutil.copy2(labels, target)
+    target.mkdir(parents=True, exist_ok=True)
+    for row in sorted(card.parent for card in source.glob("*/run.json")):
+        shutil.rmtree(target / row.name, ignore_errors=True)
+        shutil.copytree(row, target / row.name, ignore=_VARIANT if "+" in name else _UNFINISHED)
+    if not (target / "frames.npz").exists():
+        shutil.copy2(labels, target)
     recorded.seal(fresh)
     recorded.exchange(fresh, runs)
 

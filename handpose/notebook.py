@@ -125,7 +125,7 @@ def show_run(*results):
         return show_card(results[0].card, unfolded=False)
     cards = [result.card for result in results]
     lines = [
-        (card["row"], card["seed"], f"{card['metrics']['mepe']:.2f}", f"{card['seconds']:.0f}", (card["commit"] or "")[:12], card["identity"])  # noqa: E501
+        (card["row"], card["seed"], f"{card['metrics']['mepe']:.2f}", f"{card['seconds']:.0f}", (card["commit"] or "")[:12], card["identity"])
         for card in cards
     ]  # fmt: skip
     names = ("row", "seed", "MEPE (mm)", "training (s)", "commit", "identity")

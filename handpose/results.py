@@ -81,7 +81,7 @@ class Result:
     def stale(self):
         """Why this result no longer is what the code would give, in words; empty when it still is."""
         reasons = []
-        if self.card["training_code"] != training_code():
+        if self.card["training_code"] != training_code(self.card["of_row"]):
             reasons.append("the code that trains has changed")
         for stage, kept in self.card["stages"].items():
             try:
@@ -177,7 +177,7 @@ def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
 def _save(folder, name, row, seed, runs, options, analysed):
     last, place = runs[-1], folder / f"{name}-seed{seed}"
     card, analysis_kept = place / "run.json", place / "analysis.npz"
-    if card.exists() and read_json(card)["identity"] == last.card["identity"] and (analysis_kept.exists() or not (analysed and name in ANALYSED)):
+    if card.exists() and read_json(card)["identity"] == last.card["identity"] and (analysis_kept.exists() or not analysed):
         return
     data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)  # type: ignore[misc]
     changed = find_preset(options.get("preset", "quick"))
@@ -257,6 +257,12 @@ def _save_frames(path, data):
             visible=split.visible, left=split.left, frame=split.frame, sample=np.array(split.crops[:8]),
             root_joint=root, fingerprint=fingerprint,
         )  # fmt: skip
+
+
+def same_frames(labels, others):
+    """Whether two ``frames.npz`` hold the labels of the same frames."""
+    one, other = _unpack(labels), _unpack(others)
+    return str(one["fingerprint"]) == str(other["fingerprint"])
 
 
 def _same_frames(kept, split, root):

@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from . import metrics, pretrained
+from . import metrics, peers, pretrained
 from .data import RHD, STB, write_shards, write_synthetic
 from .data.synthetic.write import VERSION as GENERATOR
-from .experiments import DATASETS, Row, find_preset, find_row, row_stages, stage_owner, stage_settings
+from .experiments import DATASETS, Peer, Row, find_preset, find_row, row_stages, stage_owner, stage_settings
 from .geometry import restore_pose
 from .records import (
     TRAINING_CODE,
@@ -128,7 +128,7 @@ class Run:
     def networks(self):
         """The trained networks, on the CPU, in evaluation mode."""
         row, preset = _owner_row(self.card["trained_as"]), find_preset(self.card["preset"])
-        networks = make_networks(self.card["stage"], row, preset, 0, self.state())
+        networks = _make_networks(self.card["stage"], row, preset, 0, self.state())
         networks.load_state_dict(self.state())
         return networks.eval()
 
@@ -159,7 +159,8 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     arguments = (row, preset, dataset, data_root, seed, output_dir, threads, device, progress)
     parent = run_stage(stages[place - 1], *arguments) if place else None
     file = pretrained.content_digest(settings.get("weights"), output_dir)
-    identity = digest([settings, parent and parent.card["identity"], data.fingerprint, training_code(), *([file] if file else [])])
+    code = training_code(None if stage == "warmup" else row)
+    identity = digest([settings, parent and parent.card["identity"], data.fingerprint, code, *([file] if file else [])])
     owner, seed = stage_owner(stage, row), settings["seed"]
     # Without what was changed in the preset's name: the identity knows it, and stages that don't depend on it are shared.
     folder = Path(output_dir) / "stages" / f"{owner}-{stage}-{preset.partition('+')[0]}-seed{seed}-{identity}"
@@ -177,9 +178,23 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     return open_run(folder)
 
 
-def training_code():
-    """Digest of the source that decides what a stage learns; a card with another one is stale."""
-    return source_digest(*TRAINING_CODE)
+def training_code(row=None):
+    """Digest of the source that decides what a stage of ``row`` learns; a card with another one is stale."""
+    row = row and find_row(row)
+    shared = source_digest(*TRAINING_CODE)
+    return digest([shared, peers.code(row.module)]) if isinstance(row, Peer) else shared
+
+
+def untrained(stage, row, preset):
+    """The networks of ``stage`` of ``row`` as they are before any training, from scratch."""
+    with torch.random.fork_rng():
+        return _make_networks(stage, find_row(row), replace(find_preset(preset), weights=None), 0)
+
+
+def _make_networks(stage, row, preset, seed, parent=None):
+    if isinstance(row, Peer):
+        return peers.make_networks(row.module, preset, seed, parent)
+    return make_networks(stage, row, preset, seed, parent)
 
 
 def _owner_row(owner):
@@ -228,10 +243,17 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
     else:
         started = pretrained.started_from(parent.card)
     began, where = time.time(), environment()
-    networks = make_networks(stage, row, preset, seed, parent and parent.state())
+    networks = _make_networks(stage, row, preset, seed, parent and parent.state())
     fabric = make_fabric(preset.precision, device)
-    history = train(STAGES[stage](networks, row, preset), data.training, data.evaluation, folder, seed, fabric, progress, data.root_joint)
-    predicted = predict(networks, data.evaluation, preset.size, fabric)
+    if isinstance(row, Peer):
+        training = peers.training_shards(data, preset.view)
+        module = peers.module(row.module).STAGES[stage](networks, preset)
+        history = train(module, training, data.evaluation, folder, seed, fabric, progress, data.root_joint)
+        predicted = peers.predict(networks, data, preset.size, fabric, preset.view)
+    else:
+        module = STAGES[stage](networks, row, preset)
+        history = train(module, data.training, data.evaluation, folder, seed, fabric, progress, data.root_joint)
+        predicted = predict(networks, data.evaluation, preset.size, fabric)
     if not np.isfinite(predicted).all():
         raise NotFinite(f"the networks of stage {stage} predict poses that are not finite: lower the learning rate")
     write_json(folder / "history.json", history)
@@ -258,7 +280,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
         "identity": identity,
         "parent": parent and parent.card["identity"],
         "data_fingerprint": data.fingerprint,
-        "training_code": training_code(),
+        "training_code": training_code(row),
         "rendered": (data.root / "synthetic.json").exists(),  # whatever ``dataset`` it was read as
         "frames": {"training": len(data.training), "evaluation": len(data.evaluation)},
         "scale_mm": round(float(data.training.scale.mean()), 2),

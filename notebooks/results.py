@@ -134,11 +134,12 @@ HTML(as_html(ablation_table(results, TABLE_2, chosen), link, f"Decoders on {data
 # ## Table 3: beside other methods
 #
 # The paper's columns are figures it quotes, measured by their authors on RHD and STB under protocols that differ (the
-# [datasets and protocols](datasets.ipynb) page says how much that alone can change). Our column is this run's. A method
+# [datasets and protocols](datasets.ipynb) page says how much that alone can change). Our column is this run's: all methods
+# trained on the same frames ([the seven methods](peers.ipynb) has their costs and curves). A method
 # that was not trained on this run's frames has no figure there, and figures on other data do not take its place.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-HTML(as_html(comparison_table(results, chosen), link, f"Table 3: the paper's figures, and row D3 on {data_name}, preset {preset}"))
+HTML(as_html(comparison_table(results, chosen), link, f"Table 3: the paper's figures, and ours on {data_name}, preset {preset}"))
 
 # %% [markdown]
 # ## Controls

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # One row of the ablation
 #
-# Every row of Tables 1 and 2, and every control, is this notebook with another `row`. All of them side by side:
-# [results](results.ipynb).
+# Every row of Tables 1 and 2, every control, and every method of Table 3 is this notebook with another `row`. Side by side:
+# [results](results.ipynb), and [the seven methods](peers.ipynb).
 
 # %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
@@ -47,7 +47,7 @@ if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
-row: str = "D3"  # a row of Table 1 or 2, or a control
+row: str = "D3"  # a row of Table 1 or 2, a control, or a method of Table 3 ("Iqbal")
 seed: int = 0
 seeds: int = 1  # how many seeds, from `seed` on
 output_dir: str = "runs"  # relative to the checkout
@@ -74,10 +74,10 @@ import pandas as pd
 from IPython.display import HTML, display
 
 from handpose import figures, figures_pose, pictures
-from handpose.experiments import find_row, row_stages, stage_owner
+from handpose.experiments import PEERS, find_row, row_stages, stage_owner
 from handpose.notebook import project_path, show, show_card, show_pictures, show_run
 from handpose.results import Results, obtain, results_folder
-from handpose.tables import as_html, mean_and_spread, relative_change, seeds_of
+from handpose.tables import as_html, mean_and_spread, seeds_of
 
 where = dict(preset=preset, dataset=dataset, output_dir=project_path(output_dir), recorded=recorded)
 options = dict(where, data_root=project_path(data_root), threads=threads, device=device)
@@ -99,11 +99,11 @@ print("\n".join(stale) if stale else "these results are what the code of this bo
 everything = Results(results_folder(**where))
 target, root = everything.target, everything.root_joint
 parts = find_row(row)
-base = parts.builds_on
+base = "D3" if row in PEERS else parts.builds_on
 measured = [result.card["metrics"] for result in results]
 mepe, auc = ([one[name] for one in measured] for name in ("mepe", "auc"))
 shown_seeds = f"seeds {chosen[0]} to {chosen[-1]}" if seeds > 1 else f"seed {seed}"
-print(f"row {row}: {parts.parts}" + (f"; builds on row {base}" if base else ""))
+print(f"row {row}: {parts.parts}" + (f"; held against row {base}" if row in PEERS else f"; builds on row {base}" if base else ""))
 print(f"dataset {dataset}, preset {preset}, {shown_seeds}, {len(everything)} evaluation frames")
 over = " (mean ± standard deviation over seeds)" if seeds > 1 else ""
 print(f"MEPE {mean_and_spread(mepe, 2)} mm, AUC 20-50 mm {mean_and_spread(auc, 3)}{over}")
@@ -111,7 +111,7 @@ print(f"mean training pose: MEPE {everything.errors('mean pose', None).mean():.2
 print(f"the paper, on RHD: MEPE {parts.paper:.2f} mm" if parts.paper else "a control of this book's own: not in the paper")
 
 # %% [markdown]
-# Each seed, and the same seed of the row that this one builds on. If a difference is more than chance, the
+# Each seed, and the same seed of the row that this one builds on (a method of Table 3 is held against row D3). If a difference is more than chance, the
 # [claims, measured](claims.ipynb) say.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -123,7 +123,8 @@ if base_seeds:
     table["change (mm)"] = (pd.Series(mepe, chosen) - base_mepe).round(2)
 display(HTML(as_html(table.fillna("not run"), "", f"Row {row}, seed by seed")))
 if base_seeds:
-    change = f"against row {base}: {100 * relative_change(everything, row, base_seeds):+.1f} %"
+    ratios = [everything.errors(row, number).mean() / everything.errors(base, number).mean() for number in base_seeds]
+    change = f"against row {base}: {100 * (np.mean(ratios) - 1):+.1f} %"
     if parts.paper and find_row(base).paper:
         change += f"; the paper, on RHD: {100 * (parts.paper / find_row(base).paper - 1):+.1f} %"
     print(change)

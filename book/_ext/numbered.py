@@ -1,9 +1,9 @@
 """Figures and tables that notebooks print get captions and numbers, like those of the prose.
 
-Alternative text says what is drawn, a caption what to see in it: a picture's is its cell's metadata ``caption``, a plotly
-figure's what ``handpose.notebook.show`` was given. Without one, the alternative text stands there. A plotly figure shown as ``name`` can be referred to as ``fig-name``, or as
-``fig-page-name`` where the name does not hold the page's: one notebook can make several pages. HTML tables that bring a
-``<caption>`` are counted among the tables.
+Alternative text says what is drawn, a caption what to see in it: a picture's is its cell's metadata ``caption``, a
+plotly figure's what ``handpose.notebook.show`` was given. Without one, the alternative text stands there. A plotly
+figure shown as ``name`` can be referred to as ``fig-name``, or as ``fig-page-name`` where the name does not hold the
+page's: one notebook can make several pages. HTML tables that bring a ``<caption>`` are counted among the tables.
 """
 
 import html
@@ -84,7 +84,7 @@ def _write_numbers(app, doctree, docname):
         number = numbers.get(table["ids"][0])
         words = app.config.numfig_format["table"] % ".".join(map(str, number)) if number else ""
         for raw in table.findall(nodes.raw):
-            text = _CAPTION.sub(lambda found, words=words: f'<caption><span class="caption-number">{words}</span> {found[1]}</caption>', raw.astext())  # noqa: E501
+            text = _CAPTION.sub(lambda found, words=words: f'<caption><span class="caption-number">{words}</span> {found[1]}</caption>', raw.astext())
             raw.children = []
             raw += nodes.Text(text)
             raw.rawsource = text
