@@ -157,7 +157,7 @@ def main(arguments=None):
     todo = parser.add_mutually_exclusive_group()
     todo.add_argument("--record", action="store_true", help="make them the recorded run instead of building")
     todo.add_argument("--beside", action="store_true", help="record the results of another dataset beside the recorded run")
-    todo.add_argument("--manifest", action="store_true", help="write the recorded run's manifest anew, when its parts agree; takes no PAGES")
+    todo.add_argument("--manifest", action="store_true", help="write the recorded run's manifest anew, when its parts agree; no PAGES")
     options = parser.parse_args(arguments)
     if bool(options.pages) == options.manifest:
         parser.error("give PAGES, or --manifest alone")

@@ -16,6 +16,7 @@ from .records import PACKAGE, read_json, write_json
 RUNS = PACKAGE.parent / "book" / "runs"
 MANIFEST = "manifest.json"
 _AGAIN = "put it back (git checkout -- book/runs), or record a run anew (make record, make pages)"
+_ROUNDING = {"mepe": 0.03, "auc": 2e-3}  # what keeping poses in tenths of a millimetre may change
 #: A page shows the identity of each run that it was made from, alone (``notebook.show_card``) or in a table (``show_run``).
 _SHOWN = re.compile(r"identity ([0-9a-f]{16})\b|<td>([0-9a-f]{16})</td></tr>")
 
@@ -49,7 +50,8 @@ def changed(runs=RUNS):
     found = digests(runs)
     lines = [f"{path.parent / name} is missing: {_AGAIN}" for name in wanted if name not in found]
     lines += [f"{path.parent / name} is not in {MANIFEST}: {_AGAIN}" for name in found if name not in wanted]
-    return lines + [f"{path.parent / name} has changed since it was recorded: {_AGAIN}" for name in found if wanted.get(name, found[name]) != found[name]]
+    edited = [name for name in found if wanted.get(name, found[name]) != found[name]]
+    return lines + [f"{path.parent / name} has changed since it was recorded: {_AGAIN}" for name in edited]
 
 
 def disagreeing(runs=RUNS):
@@ -78,8 +80,9 @@ def _of_result(folder, card):
     if place != f"{folder.parent.name}/{folder.name}":
         lines.append(f"its card is that of {place}")
     measured = _measured(folder, result)
-    lines += [f"its card says {name} {card['metrics'][name]:.3f}, its predictions give {value:.3f}"
-              for name, value in measured.items() if not abs(card["metrics"][name] - value) <= {"mepe": 0.03, "auc": 2e-3}[name]]  # fmt: skip
+    for name, value in measured.items():
+        if not abs(card["metrics"][name] - value) <= _ROUNDING[name]:  # NaN too
+            lines.append(f"its card says {name} {card['metrics'][name]:.3f}, its predictions give {value:.3f}")
     for stage, kept in card["stages"].items():
         seconds = round(sum(epoch["seconds"] for epoch in result.history if epoch["stage"] == stage), 1)
         if abs(seconds - kept["seconds"]) > 0.051:

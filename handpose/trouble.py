@@ -22,7 +22,8 @@ def line_of(error, doing="this"):
     if number in _ROOM:
         return f"the disk is full{place} while {doing}: make room, {_GO_ON}"
     if number in _BARRED:
-        return f"a file can't be written{place} while {doing} ({os.strerror(number).lower()}): choose another output_dir, or change who may write there"
+        reason = os.strerror(number).lower()
+        return f"a file can't be written{place} while {doing} ({reason}): choose another output_dir, or change who may write there"
     if number == errno.EIO:
         return f"the disk failed{place} while {doing}: look at the disk, {_GO_ON}"
     if _is_memory(error, text):

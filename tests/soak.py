@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handpose.records import device_name, environment, write_json
+from handpose.records import device_name, environment, read_json, source_digest, write_json
 from tests.kills import PHASES, PRESET, contents, half_written, prepare, run
 
 SECONDS = 1800  # for one process, on a busy machine
@@ -76,12 +76,15 @@ def _point(phase, rng, calm, wanted, counted, folder):
     return {"phase": phase, "moment": moment, "recovered": not wrong, "wrong": wrong}
 
 
-def soak(count, seed, folder, phases=PHASES, progress=lambda *_: None):
-    """``count`` points, spread evenly over ``phases``, in ``folder``: a list of dicts. The phases before a phase must be in it too."""
-    calm, known, points = folder / "calm", {}, []
+def soak(count, seed, folder, phases=PHASES, progress=lambda *_: None, done=()):
+    """``count`` points, spread evenly over ``phases``, in ``folder``: a list of dicts, of which ``done`` are the first.
+
+    The phases before a phase must be in ``phases`` too.
+    """
+    calm, known, points = folder / "calm", {}, list(done)
     for phase in phases:
         known[phase] = _undisturbed(phase, calm)
-    for number in range(count):
+    for number in range(len(points), count):
         phase = phases[number % len(phases)]
         point = _point(phase, np.random.default_rng([seed, number]), calm, *known[phase], folder / "point")
         points.append(point)
@@ -110,13 +113,21 @@ def report(points, count, seed, seconds):
     }
 
 
+def earlier(path, seed):
+    """Points and seconds of a soak that was ended, from its output; none where it tested another source or drew with another seed."""
+    kept = read_json(path) if path and path.exists() else {}
+    same = (kept.get("seed"), kept.get("source"), kept.get("preset")) == (seed, source_digest(), PRESET)
+    return (kept["points"], kept["seconds"]) if same else ([], 0)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="write the points there, as JSON")
+    parser.add_argument("--output", type=Path, help="write the points there, as JSON; what is there of the same is gone on from")
     options = parser.parse_args()
-    began = time.monotonic()
+    done, seconds = earlier(options.output, options.seed)
+    began = time.monotonic() - seconds
 
     def progress(point, points):
         print(f"{len(points):3} {point['phase']}, {point['moment']}: {point['wrong'] or 'recovered'}", flush=True)
@@ -124,7 +135,7 @@ def main():
             write_json(options.output, report(points, options.count, options.seed, time.monotonic() - began))
 
     with tempfile.TemporaryDirectory() as folder:
-        points = soak(options.count, options.seed, Path(folder), progress=progress)
+        points = soak(options.count, options.seed, Path(folder), progress=progress, done=done)
     recovered = sum(point["recovered"] for point in points)
     print(f"{recovered} of {options.count} recovered")
     return int(recovered < options.count)

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from handpose.records import read_json, source_digest
+from handpose.records import read_json, source_digest, write_json
 from tests import kills, soak
 
 #: Cheap, and between them most ways in which files are written.
@@ -29,6 +29,16 @@ def test_a_report_says_what_was_tested(points, tmp_path):
     json.dumps(text)
     assert (text["count"], text["done"], text["recovered"], text["seconds"]) == (50, 5, 5, 12)
     assert text["source"] == source_digest() and set(text["phases"]) == set(kills.PHASES)
+
+
+def test_a_soak_that_was_ended_goes_on(points, tmp_path):
+    path = tmp_path / "soak.json"
+    assert soak.earlier(None, 3) == soak.earlier(path, 3) == ([], 0)
+    write_json(path, soak.report(points, 50, 3, 12.4))
+    assert soak.earlier(path, 3) == (points, 12) and soak.earlier(path, 4) == ([], 0)
+    assert soak.soak(5, 3, tmp_path, (), done=points) == points
+    write_json(path, soak.report(points, 50, 3, 12.4) | {"source": "older"})
+    assert soak.earlier(path, 3) == ([], 0)
 
 
 def test_moments_lie_in_the_life_of_the_process():
@@ -89,8 +99,10 @@ def started(*outcomes):
 
 
 @pytest.mark.parametrize(("outcomes", "wrong"), [
-    ([(-9, None), (0, "a.txt")], ""), ([(0, None), (-9, None), (0, "a.txt")], ""), ([(-9, None), (0, None)], "another end than undisturbed: a.txt"),
-    ([(-9, None), (0, "b.txt")], "another end than undisturbed: a.txt, b.txt"), ([(-9, None), (1, None)], "started again, it fails: Traceback: disk"),
+    ([(-9, None), (0, "a.txt")], ""), ([(0, None), (-9, None), (0, "a.txt")], ""),
+    ([(-9, None), (0, None)], "another end than undisturbed: a.txt"),
+    ([(-9, None), (0, "b.txt")], "another end than undisturbed: a.txt, b.txt"),
+    ([(-9, None), (1, None)], "started again, it fails: Traceback: disk"),
     ([(-9, "b.txt"), (0, "a.txt")], "b.txt is half written"), ([(0, "a.txt")] * soak.TRIES, "it was never ended (exit status 0)"),
 ])  # fmt: skip
 def test_a_part_that_does_not_recover_is_noticed(tmp_path, monkeypatch, outcomes, wrong):
