@@ -1,0 +1,117 @@
+"""The mutation check: its changes, its verdicts, and that what is recorded was measured on the sources as they are."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import RESULT, TESTS, mutants_of, source_digest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+from mutants import lines_of, share_caught  # noqa: E402 (the book's own extension)
+
+SOURCE = '''
+"""Words - not code."""
+
+def f(a, b=2):
+    """a + b"""
+    if a < b and not a:
+        raise ValueError(f"{a} + 1")
+    a = -a * b
+    return x[..., 0].sum(-1)
+'''
+
+
+def changed(source):
+    return {(one.operator, one.before, one.after) for one in mutants_of("m", source)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("operator", "-a * b", "-a / b"),
+        ("sign", "-a", "a"),
+        ("comparison", "a < b", "a <= b"),
+        ("comparison", "a < b", "a > b"),
+        ("operator", "a < b and (not a)", "a < b or not a"),
+        ("not", "not a", "a"),
+        ("statement left out", "a = -a * b", "pass"),
+        ("statement left out", "raise ValueError(f'{a} + 1')", "pass"),
+        ("constant", "(..., 0)", "(..., 1)"),
+        ("sign", "-1", "1"),
+        ("function", "x[..., 0].sum(-1)", "x[..., 0].mean(-1)"),
+        ("function left out", "x[..., 0].sum(-1)", "x[..., 0]"),
+    ],
+)
+def test_a_change_of_each_kind(change):
+    assert change in changed(SOURCE)
+
+
+def test_every_mutant_is_a_program_of_its_own_and_words_stay():
+    mutants = mutants_of("m", SOURCE)
+    sources = [one.source for one in mutants]
+    assert len(set(sources)) == len(sources) and ast.unparse(ast.parse(SOURCE)) not in sources
+    for source in sources:
+        tree = ast.parse(source)
+        assert ast.get_docstring(tree) == "Words - not code." and ast.get_docstring(tree.body[1]) == "a + b"
+    assert [one.line for one in mutants] == sorted(one.line for one in mutants)
+
+
+def test_what_is_reassigned_can_be_left_out_and_what_is_new_can_not():
+    assert ("statement left out", "a = a + 1", "pass") in changed("a = a + 1")
+    assert not [one for one in changed("a = b + 1") if one[0] == "statement left out"]
+
+
+def test_tests_run_on_the_changed_copy():
+    """As it is skeleton passes; with a bone that starts elsewhere it fails; one that hangs is ended."""
+    script = """
+import tempfile
+from pathlib import Path
+from tests.mutants import PACKAGE, outcome, start, workplace
+source = (PACKAGE / "skeleton.py").read_text()
+with tempfile.TemporaryDirectory() as folder:
+    workplace(Path(folder))
+    for text, limit in ((source, 300), (source.replace("joint - 1, joint)", "joint - 2, joint)"), 300), ("while True: pass", 1)):
+        print(outcome(start(text, "skeleton", Path(folder)), limit))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.split("\n")[:3] == ["passed", "failed", "too long"], done.stderr
+
+
+def test_the_page_lists_what_lived_on():
+    one = {"module": "losses", "line": 3, "operator": "sign", "before": "-a", "after": "a"}
+    counts = {"mutants": 10, "caught": 8, "survived": 1, "equivalent": 1, "survivors": [one, one | {"equivalent": "a is 0"}]}
+    text = "\n".join(lines_of({"losses": counts}))
+    assert "| `losses.py` | 10 | 8 | 1 | 1 | 88.9 |" in text
+    assert text.count("line 3: `-a` became `a`") == 2 and text.endswith("`a`: a is 0")
+    assert lines_of({}).count("None.") == 2
+
+
+# What is recorded
+
+
+RECORD = json.loads(RESULT.read_text())
+
+
+@pytest.mark.parametrize("module", TESTS)
+def test_the_record_is_of_the_sources_and_tests_as_they_are(module):
+    """A file or its tests changed: `make mutants` again."""
+    assert RECORD[module]["source"] == source_digest(module)
+
+
+@pytest.mark.parametrize("module", TESTS)
+def test_at_least_95_per_cent_are_caught_and_all_are_accounted_for(module):
+    counts = RECORD[module]
+    assert counts["mutants"] == len(mutants_of(module, (ROOT / "handpose" / f"{module}.py").read_text())) > 100
+    assert counts["mutants"] == sum(counts[kind] for kind in ("caught", "survived", "equivalent"))
+    for kind in ("caught", "survived", "equivalent"):
+        assert counts[kind] == sum(one.get(kind, 0) for one in counts["operators"].values())
+    assert len([one for one in counts["survivors"] if "equivalent" not in one]) == counts["survived"]
+    assert len(counts["survivors"]) == counts["survived"] + counts["equivalent"]
+    assert share_caught(counts) >= 0.95
