@@ -5,7 +5,7 @@ a mean for a sum, a statement left out. Each runs the tests of its module in a c
 that stops at the first test that fails. A mutant under which none fails has survived: no test holds that piece of code.
 
 What came out is written to ``book/checks/mutants.json``; ``tests/test_mutants.py`` says when the sources have moved on.
-A module is tried again when it, its tests or this file have changed. ``--jobs`` says how many mutants run at a time.
+A module is tried again when it or its tests have changed. ``--jobs`` says how many mutants run at a time.
 """
 
 import argparse
@@ -44,8 +44,32 @@ IMPORTED = {
 #: A mutant that takes this many times as long as the module itself hangs: it is caught. At least so many seconds.
 PATIENCE, LEAST = 5, 60
 
-#: Mutants that compute the same: (module, what stands there, what the mutant has) and why no test can tell them apart.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+_LAYOUT = "only the layout in memory differs"
+_DEVICE = "index arrays on the CPU index tensors of any device"
+_UNUSED = "stands in where the other branch is taken: neither its value nor its gradient is used"
+_ONES = "to divide by 1 and by -1 is to multiply by them"
+#: Mutants that compute the same: (module, function, what stands there, what the mutant has) and why no test can tell them apart.
+EQUIVALENT = {
+    ("losses", "", "_LINES[..., 0].contiguous()", "_LINES[..., 0]"): _LAYOUT,
+    ("losses", "", "_LINES[..., 1].contiguous()", "_LINES[..., 1]"): _LAYOUT,
+    ("losses", "", "torch.tensor(BONES).T.contiguous()", "torch.tensor(BONES).T"): _LAYOUT,
+    ("losses", "", "(..., 1)", "(..., -1)"): "the second of two is the last",
+    ("losses", "kl_divergence", "-1", "1"): "the last axis of two is the second",
+    ("losses", "kinematic_chain_space", "_CHILDREN.to(joints.device)", "_CHILDREN"): _DEVICE,
+    ("losses", "kinematic_chain_space", "_PARENTS.to(joints.device)", "_PARENTS"): _DEVICE,
+    ("losses", "joint_line_distances", "_LINE_J.to(joints.device)", "_LINE_J"): _DEVICE,
+    ("losses", "joint_line_distances", "_LINE_K.to(joints.device)", "_LINE_K"): _DEVICE,
+    ("losses", "_length", "torch.where(safe, squared, 1.0)", "torch.where(safe, squared, 2.0)"): _UNUSED,
+    ("losses", "joint_line_distances", "torch.where(defined, length, 1.0)", "torch.where(defined, length, 2.0)"): _UNUSED,
+    ("losses", "joint_line_distances", "torch.where(defined, length, 1.0)", "torch.where(defined, length, -1.0)"): _UNUSED,
+    ("losses", "geometrical_loss", "(1, 2)", "(2, 1)"): "a sum over two axes has no order",
+    ("metrics", "auc", "float(high)", "high"): "the grid is of real numbers already",
+    ("geometry", "view_rotation", "(..., 1)", "(..., -1)"): "the second of two is the last",
+    ("geometry", "normalise_pose", "('left', 'right')", "('right', 'left')"): "either order holds both",
+    ("geometry", "normalise_pose", "pose * [-1.0, 1.0, 1.0]", "pose / [-1.0, 1.0, 1.0]"): _ONES,
+    ("geometry", "restore_pose", "np.asarray(pose, np.float64) * mirror", "np.asarray(pose, np.float64) / mirror"): _ONES,
+    ("geometry", "restore_pose", "np.asarray(pose, np.float64)", "pose"): "times `mirror`, an array of float64, it becomes one",
+}
 
 _SWAPS = {
     ast.Add: [ast.Sub], ast.Sub: [ast.Add], ast.Mult: [ast.Div], ast.Div: [ast.Mult], ast.FloorDiv: [ast.Mult],
@@ -69,9 +93,10 @@ _LEFT_OUT = {
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """One change: the module and line it stands in, its kind, what was there and what is there now, and the whole source."""
+    """One change: the module, function and line it stands in, its kind, what was there and is there now, and the whole source."""
 
     module: str
+    function: str
     line: int
     operator: str
     before: str
@@ -80,7 +105,7 @@ class Mutant:
 
     def told(self):
         """All but the source, as a dict."""
-        return {name: getattr(self, name) for name in ("module", "line", "operator", "before", "after")}
+        return {name: getattr(self, name) for name in ("module", "function", "line", "operator", "before", "after")}
 
 
 def changes(node):
@@ -183,11 +208,14 @@ def _texts(tree):
 def mutants_of(module, source):
     """All mutants of a module's ``source``, in the order of its lines, each once."""
     tree = ast.parse(source)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     words, seen, found = _texts(tree), {ast.unparse(tree)}, []
     for parent, field, place, node in _sites(tree):
         if id(node) in words:
             continue
         for operator, new in changes(node):
+            if operator == "sign" and isinstance(node, ast.Constant) and isinstance(parent, ast.UnaryOp):
+                continue  # the minus before it is dropped as well
             _put(parent, field, place, new)
             changed = ast.unparse(ast.fix_missing_locations(tree))
             _put(parent, field, place, node)
@@ -199,7 +227,8 @@ def mutants_of(module, source):
                 after = ast.unparse(ast.fix_missing_locations(shown if shown is parent else new))
                 _put(parent, field, place, node)
                 line = getattr(node, "lineno", getattr(parent, "lineno", 1))
-                found.append(Mutant(module, line, operator, _short(before), _short(after), changed))
+                within = next((one.name for one in functions if one.lineno <= line <= one.end_lineno), "")
+                found.append(Mutant(module, within, line, operator, _short(before), _short(after), changed))
     return sorted(found, key=lambda one: one.line)
 
 
@@ -297,14 +326,19 @@ def tried(mutants, module, folder, jobs, limit):
 
 
 def source_digest(module):
-    """Digest of a module, of the tests that answer for it and of this file: comments and docstrings don't count."""
-    paths = [PACKAGE / f"{module}.py", *(ROOT / "tests" / f"{name}.py" for name in TESTS[module]), Path(__file__)]
+    """Digest of a module and of the tests that answer for it: comments and docstrings don't count."""
+    paths = [PACKAGE / f"{module}.py", *(ROOT / "tests" / f"{name}.py" for name in TESTS[module])]
     return digest([bare_source(path.read_text()) for path in paths])
+
+
+def recorded():
+    """What was measured before, {} where nothing was."""
+    return read_json(RESULT) if RESULT.exists() else {}
 
 
 def examined(module, folder, jobs, say=print):
     """What became of every mutant of ``module``. Raises RuntimeError when its tests fail without any change."""
-    source = (PACKAGE / f"{module}.py").read_text()
+    source, of = (PACKAGE / f"{module}.py").read_text(), source_digest(module)
     begin = time.monotonic()
     if outcome(start(ast.unparse(ast.parse(source)), module, folder), 600) != "passed":
         raise RuntimeError(f"the tests of {module} fail as it is: {(folder / 'output').read_text()[-2000:]}")
@@ -312,20 +346,27 @@ def examined(module, folder, jobs, say=print):
     mutants = mutants_of(module, source)
     counts, survivors = collections.defaultdict(collections.Counter), []
     for number, (one, what) in enumerate(tried(mutants, module, folder, jobs, limit), 1):
-        reason = EQUIVALENT.get((module, one.before, one.after))
-        if reason and what != "passed":
+        if what != "passed" and (module, one.function, one.before, one.after) in EQUIVALENT:
             raise RuntimeError(f"{one.told()} is said to be equivalent, and a test tells it apart: take it out of EQUIVALENT")
-        kept = "caught" if what != "passed" else "equivalent" if reason else "survived"
-        counts[one.operator][kept] += 1
-        if kept != "caught":
-            survivors.append(one.told() | ({"equivalent": reason} if reason else {}))
-            say(f"{kept}: {module}.py:{one.line} {one.operator}: {one.before}  ->  {one.after}")
+        counts[one.operator]["caught" if what != "passed" else "not caught"] += 1
+        if what == "passed":
+            survivors.append(one.told())
+            say(f"not caught: {module}.py:{one.line} {one.operator}: {one.before}  ->  {one.after}")
         elif number % 50 == 0:
             say(f"{module}: {number} of {len(mutants)}")
     total = sum(counts.values(), collections.Counter())
-    summary = {"source": source_digest(module), "mutants": len(mutants)}
-    summary |= {kind: total[kind] for kind in ("caught", "survived", "equivalent")}
-    return summary | {"operators": {name: dict(counts[name]) for name in sorted(counts)}, "survivors": survivors}
+    operators = {name: dict(counts[name]) for name in sorted(counts)}
+    return {"source": of, "mutants": len(mutants), "caught": total["caught"], "operators": operators, "survivors": survivors}
+
+
+def judged(result):
+    """A module's result with its survivors parted: those that ``EQUIVALENT`` has a reason for, and those that a test should catch."""
+    survivors = [{name: value for name, value in one.items() if name != "equivalent"} for one in result["survivors"]]
+    for one in survivors:
+        reason = EQUIVALENT.get(tuple(one[name] for name in ("module", "function", "before", "after")))
+        one |= {"equivalent": reason} if reason else {}
+    equivalent = sum("equivalent" in one for one in survivors)
+    return result | {"survived": len(survivors) - equivalent, "equivalent": equivalent, "survivors": survivors}
 
 
 def main(arguments=None):
@@ -334,16 +375,15 @@ def main(arguments=None):
     parser.add_argument("--only", choices=TESTS, action="append", help="this module alone")
     parser.add_argument("--jobs", type=int, default=available_cores(), help="how many at a time")
     options = parser.parse_args(arguments)
-    results = read_json(RESULT) if RESULT.exists() else {}
     for module in options.only or TESTS:
-        if results.get(module, {}).get("source") == source_digest(module):
-            continue  # measured on these very sources
-        for name in IMPORTED[module]:
-            importlib.import_module(name)
-        with tempfile.TemporaryDirectory() as folder:
-            results[module] = examined(module, workplace(Path(folder)), options.jobs)
-        write_json(RESULT, {name: results[name] for name in TESTS if name in results})
-    for module, result in results.items():
+        results = recorded()
+        if results.get(module, {}).get("source") != source_digest(module):
+            for name in IMPORTED[module]:
+                importlib.import_module(name)
+            with tempfile.TemporaryDirectory() as folder:
+                results[module] = examined(module, workplace(Path(folder)), options.jobs)
+        write_json(RESULT, {name: judged(results[name]) for name in TESTS if name in results})
+    for module, result in recorded().items():
         print(module, {name: result[name] for name in ("mutants", "caught", "survived", "equivalent")})
 
 

@@ -234,6 +234,12 @@ def test_plain_lists_and_single_frames_do_as_well():
     assert metrics.joint_errors(predicted.astype(np.float32), target.astype(np.float32)).dtype == np.float64
 
 
+def test_checked_poses_stay_in_their_order():
+    predicted, target = hands(2), hands(2, 1)
+    for before, checked in zip((predicted, target), metrics.check_poses(predicted, target)):
+        np.testing.assert_array_equal(before, checked)
+
+
 def test_numbers_come_as_plain_floats():
     assert type(metrics.mepe(hands(), hands())) is float
     assert {type(metrics.auc(hands(), hands(), protocol=protocol)) for protocol in ("paper", "hand3d")} == {float}

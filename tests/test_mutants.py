@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants import RESULT, TESTS, mutants_of, source_digest
+from tests.mutants import EQUIVALENT, RESULT, TESTS, judged, mutants_of, source_digest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -44,6 +44,7 @@ def changed(source):
         ("statement left out", "raise ValueError(f'{a} + 1')", "pass"),
         ("constant", "(..., 0)", "(..., 1)"),
         ("sign", "-1", "1"),
+        ("constant", "-1", "-2"),
         ("function", "x[..., 0].sum(-1)", "x[..., 0].mean(-1)"),
         ("function left out", "x[..., 0].sum(-1)", "x[..., 0]"),
     ],
@@ -59,6 +60,7 @@ def test_every_mutant_is_a_program_of_its_own_and_words_stay():
     for source in sources:
         tree = ast.parse(source)
         assert ast.get_docstring(tree) == "Words - not code." and ast.get_docstring(tree.body[1]) == "a + b"
+    assert not any("--" in source for source in sources)  # the same as no minus
     assert [one.line for one in mutants] == sorted(one.line for one in mutants)
 
 
@@ -85,12 +87,23 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 def test_the_page_lists_what_lived_on():
-    one = {"module": "losses", "line": 3, "operator": "sign", "before": "-a", "after": "a"}
+    one = {"module": "losses", "function": "f", "line": 3, "operator": "sign", "before": "-a", "after": "a"}
     counts = {"mutants": 10, "caught": 8, "survived": 1, "equivalent": 1, "survivors": [one, one | {"equivalent": "a is 0"}]}
     text = "\n".join(lines_of({"losses": counts}))
     assert "| `losses.py` | 10 | 8 | 1 | 1 | 88.9 |" in text
     assert text.count("line 3: `-a` became `a`") == 2 and text.endswith("`a`: a is 0")
     assert lines_of({}).count("None.") == 2
+
+
+def test_a_survivor_with_a_reason_counts_apart(monkeypatch):
+    one = {"module": "losses", "function": "f", "line": 3, "operator": "sign", "before": "-a", "after": "a"}
+    result = {"mutants": 3, "caught": 1, "survivors": [one, one | {"after": "b"}]}
+    monkeypatch.setitem(EQUIVALENT, ("losses", "f", "-a", "a"), "a is 0")
+    found = judged(result)
+    assert (found["survived"], found["equivalent"]) == (1, 1)
+    assert [other.get("equivalent") for other in found["survivors"]] == ["a is 0", None]
+    monkeypatch.delitem(EQUIVALENT, ("losses", "f", "-a", "a"))
+    assert judged(found)["survived"] == 2  # a reason that is taken back
 
 
 # What is recorded
@@ -110,8 +123,8 @@ def test_at_least_95_per_cent_are_caught_and_all_are_accounted_for(module):
     counts = RECORD[module]
     assert counts["mutants"] == len(mutants_of(module, (ROOT / "handpose" / f"{module}.py").read_text())) > 100
     assert counts["mutants"] == sum(counts[kind] for kind in ("caught", "survived", "equivalent"))
-    for kind in ("caught", "survived", "equivalent"):
-        assert counts[kind] == sum(one.get(kind, 0) for one in counts["operators"].values())
+    assert counts["caught"] == sum(one.get("caught", 0) for one in counts["operators"].values())
+    assert counts == judged(counts)
     assert len([one for one in counts["survivors"] if "equivalent" not in one]) == counts["survived"]
     assert len(counts["survivors"]) == counts["survived"] + counts["equivalent"]
     assert share_caught(counts) >= 0.95
