@@ -11,11 +11,23 @@ SEED ?= 0
 SEEDS ?= 1
 ROWS ?=
 PROFILE ?=
+# What a shell would act on is refused before anything is done with a value that was given.
+define NEWLINE
+
+
+endef
+refuse = $(if $(findstring $(2),$(value $(1))),$(error $(1) holds $(if $(filter-out $(NEWLINE),$(2)),$(2),a line break), which a shell would act on: give a plain value))
+QUOTED := PRESET DATASET SEED SEEDS ROWS PROFILE CORES DATA_ROOT TAG URL
+BARE := PRESET DATASET SEED SEEDS CORES
+SIGNS := " ` $$ \ #
+$(foreach name,$(QUOTED),$(call refuse,$(name),$(NEWLINE))$(foreach sign,$(SIGNS),$(call refuse,$(name),$(sign))))
+SIGNS := ; & | < > ' ( ) { } [ ] * ? ~ ! \#
+$(foreach name,$(BARE),$(foreach sign,$(SIGNS),$(call refuse,$(name),$(sign))))
 CORES ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
 VENV := .venv/bin
 READY := .venv/ready
 # The source notebooks, in an order in which each finds what it stands on.
-NOTEBOOKS := $(foreach name,data warmup disentangle align refine row inside results claims decisions datasets predict change_row,notebooks/$(name).ipynb)
+NOTEBOOKS := $(foreach name,data warmup disentangle align refine row inside peers results claims decisions datasets predict change_row,notebooks/$(name).ipynb)
 # One training at a time on a GPU.
 GPUS ?= $(shell command -v nvidia-smi >/dev/null && echo "--resources gpu=1")
 SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --quiet rules host progress \
@@ -24,7 +36,7 @@ SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores 
 COUNT = $(if $(word 2,$(SEEDS)),$(error SEEDS is here how many seeds, 3 say; a list of seeds is for `make batch`),$(SEEDS))
 RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(COUNT)),to$(shell echo $$(($(SEED) + $(COUNT) - 1))))
 
-.PHONY: book test mutants batch bench decisions record pages site archive notebooks address commands lock clean
+.PHONY: book test mutants batch bench decisions record pages manifest site archive notebooks address commands environments soak fuzz lock clean
 
 book: $(READY)
 	$(SNAKEMAKE)
@@ -75,6 +87,11 @@ pages: $(READY)
 	$(SNAKEMAKE) recorded=1
 	$(VENV)/python -m handpose.book --record runs/pages/$(RUN)-recorded
 
+# The digests of the recorded run's files, which the build compares, anew; refused when its parts don't agree.
+# `make record` and `make pages` do it themselves.
+manifest: $(READY)
+	$(VENV)/python -m handpose.book --manifest
+
 # The book of the recorded run, from a clean state; warnings are errors. What is published.
 site: $(READY)
 	rm -rf _build
@@ -93,6 +110,18 @@ notebooks: $(READY)
 commands: $(READY)
 	$(VENV)/python -m pytest -m slow tests/test_commands.py
 
+# Binder's environment built from its pins, Colab's from the list of its versions, and notebooks run in both: a quarter of an hour.
+environments: $(READY)
+	$(VENV)/python -m pytest -m slow tests/test_installed.py
+
+# Parts of a run, ended at fifty random moments and started again, and a thousand damaged datasets: what came of it is kept in
+# book/checks. A quarter of an hour each on one core.
+soak: $(READY)
+	OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= $(VENV)/python -m tests.soak --count 50 --output book/checks/soak.json
+
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/python -m tests.fuzz --count 1000 --output book/checks/fuzz.json
+
 # The repository's public address: buttons, badges, citation and Colab links follow. `make address URL=` takes it out,
 # `make address` shows it.
 address: $(READY)
@@ -104,6 +133,7 @@ $(READY): requirements.txt pyproject.toml
 	@echo "installing the pinned packages into .venv: a few minutes, about 7 GB (PyTorch brings its GPU libraries)"
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(VENV)/python -m handpose.data.synthetic.compiled
 	touch $(READY)
 
 # The one command that makes requirements.txt (`pip install uv` first).

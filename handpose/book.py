@@ -6,17 +6,19 @@ changes a recorded one; the same sources, the same table of contents.
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from . import recorded
 from .records import PACKAGE, atomic_path
-from .results import Result, labels_of
+from .results import Result, labels_of, same_frames
+from .trouble import line_of
 
 ROOT = PACKAGE.parent
 _UNFINISHED = shutil.ignore_patterns("failed-*", ".*")
+_PAGES = shutil.ignore_patterns("failed-*", ".*", "stages")
 _VARIANT = shutil.ignore_patterns(".*", "analysis.npz", "explorer.npz")  # of a changed setting only the error is shown
 
 
@@ -44,7 +46,8 @@ def stage(pages, site):
     shutil.copytree(PACKAGE, site / "handpose", ignore=shutil.ignore_patterns("__pycache__"))  # shown from source
     shutil.copytree(ROOT / "tests", site / "tests", ignore=shutil.ignore_patterns("__pycache__"))  # the equation index shows them
     shutil.copytree(ROOT / "notebooks", site / "notebooks", ignore=shutil.ignore_patterns(".*"))  # to see what is stale
-    shutil.copytree(pages, site / "book" / "runs", ignore=shutil.ignore_patterns("failed-*", ".*", "stages"))
+    shutil.copytree(pages, site / "book" / "runs", ignore=_PAGES)
+    recorded.write_manifest(site / "book" / "runs")
 
 
 def build(pages):
@@ -61,21 +64,29 @@ def record(pages):
     """Make the pages of a run, and the results that they show, the recorded run in ``book/runs``.
 
     Pages that were made from the recorded results leave these as they are, and results beside them (``record_beside``)
-    stay.
+    stay. Raises FileNotFoundError as ``check`` does, ValueError when pages and results don't belong together; the old
+    recorded run then stays, as it does when this is ended before it is done.
     """
     pages, runs = Path(pages), ROOT / "book" / "runs"
+    recorded.settle(runs)
     check(pages)
-    fresh = runs.with_name("runs.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(pages, fresh, ignore=shutil.ignore_patterns("failed-*", ".*", "stages"))
     name = "-".join(pages.name.split("-")[:2])  # dataset and preset
     fresh_results = [] if pages.name.endswith("-recorded") else _results(ROOT / "runs", name)
     kept = [folder for folder in _results(runs) if not fresh_results or folder not in _results(runs, name)]
+    fresh = _fresh(runs)
+    shutil.copytree(pages, fresh, ignore=_PAGES)
     for folder in kept + fresh_results:
         shutil.copytree(folder, fresh / "results" / folder.name, ignore=_VARIANT if "+" in folder.name else _UNFINISHED)
     picture(ROOT / "book" / "_static" / "hands.jpg")
-    shutil.rmtree(runs, ignore_errors=True)
-    os.rename(fresh, runs)
+    recorded.seal(fresh)
+    recorded.exchange(fresh, runs)
+
+
+def _fresh(runs):
+    """Where the next recorded run is put together; what is left there of an unfinished one goes."""
+    fresh = runs.with_name(f".{runs.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    return fresh
 
 
 def _results(folder, name=None):
@@ -88,18 +99,27 @@ def _results(folder, name=None):
 def record_beside(name):
     """Put the results ``name`` ("stb-quick") of runs on this machine beside the recorded run, for pages that show both.
 
-    Raises FileNotFoundError when there are none.
+    Where results of that name are recorded already, rows are added to them or take the place of older ones; their labels stay.
+    Raises FileNotFoundError when there are none, ValueError when the recorded ones are on other frames.
     """
-    source, target = ROOT / "runs" / "results" / name, ROOT / "book" / "runs" / "results" / name
+    source, runs = ROOT / "runs" / "results" / name, ROOT / "book" / "runs"
+    recorded.settle(runs)
     labels = next((path for path in (source / "frames.npz", labels_of(source)) if path.exists()), None)
     if not source.is_dir() or labels is None:
         raise FileNotFoundError(f"{source} holds no results: run `make book` with that dataset and preset first")
-    fresh = target.with_name(f".{name}")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(source, fresh, ignore=_VARIANT if "+" in name else _UNFINISHED)
-    shutil.copy2(labels, fresh)
-    shutil.rmtree(target, ignore_errors=True)
-    os.rename(fresh, target)
+    if (runs / "results" / name / "frames.npz").exists() and not same_frames(labels, runs / "results" / name / "frames.npz"):
+        raise ValueError(f"{runs / 'results' / name} holds results on other frames than {source}: remove it first")
+    fresh = _fresh(runs)
+    shutil.copytree(runs, fresh)
+    target = fresh / "results" / name
+    target.mkdir(parents=True, exist_ok=True)
+    for row in sorted(card.parent for card in source.glob("*/run.json")):
+        shutil.rmtree(target / row.name, ignore_errors=True)
+        shutil.copytree(row, target / row.name, ignore=_VARIANT if "+" in name else _UNFINISHED)
+    if not (target / "frames.npz").exists():
+        shutil.copy2(labels, target)
+    recorded.seal(fresh)
+    recorded.exchange(fresh, runs)
 
 
 def stale(runs=ROOT / "book" / "runs"):
@@ -133,16 +153,25 @@ def picture(path, count=12, size=256):
 def main(arguments=None):
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m handpose.book", description=__doc__.splitlines()[0])
-    parser.add_argument("pages", help="folder of executed notebooks; with --beside DATASET-PRESET")
-    parser.add_argument("--record", action="store_true", help="make them the recorded run instead of building")
-    parser.add_argument("--beside", action="store_true", help="record the results of another dataset beside the recorded run")
+    parser.add_argument("pages", nargs="?", help="folder of executed notebooks; with --beside DATASET-PRESET")
+    todo = parser.add_mutually_exclusive_group()
+    todo.add_argument("--record", action="store_true", help="make them the recorded run instead of building")
+    todo.add_argument("--beside", action="store_true", help="record the results of another dataset beside the recorded run")
+    todo.add_argument("--manifest", action="store_true", help="write the recorded run's manifest anew, when its parts agree; takes no PAGES")
     options = parser.parse_args(arguments)
+    if bool(options.pages) == options.manifest:
+        parser.error("give PAGES, or --manifest alone")
     try:
-        (record_beside if options.beside else record if options.record else build)(options.pages)
-    except FileNotFoundError as error:
+        if options.manifest:
+            recorded.seal()
+        else:
+            (record_beside if options.beside else record if options.record else build)(options.pages)
+    except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)
+    except OSError as error:
+        sys.exit(f"error: {line_of(error, 'the book is made') or error}")
 
 
 if __name__ == "__main__":

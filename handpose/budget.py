@@ -3,10 +3,11 @@
 One line in a notebook: ``preset, threads, recorded = fit(globals())``. It prints where the page runs, how long it will take
 and what memory it needs. Outside of Colab it gives back what it was given; on Colab, see ``choose``.
 
-The estimate is simple. Training costs multiply-adds in proportion to the pixels of the picture, since nearly all of them are the
-backbone's; a pass through a frozen encoder costs a third of a training pass, evaluation after each epoch too. How many
-multiply-adds a second a processor makes comes from the run that is recorded in this repository; for GPUs, where nothing was
-measured here, from what NVIDIA measured with a ResNet-50. ``RESNET50`` has these figures.
+The estimate is simple. Training costs multiply-adds in proportion to the pixels of the picture, since nearly all of them are
+the backbone's (a method of Table 3 with a network of its own is taken for one of those, too); a pass through a frozen
+encoder costs a third of a training pass, evaluation after each epoch too. How many multiply-adds a second a processor makes
+comes from the run that is recorded in this repository; for GPUs, where nothing was measured here, from what NVIDIA measured
+with a ResNet-50. ``RESNET50`` has these figures.
 """
 
 import re
@@ -15,9 +16,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from . import drive
+from . import drive, peers
 from .colab import on_colab
-from .experiments import find_preset, row_stages, stage_owner, stage_settings
+from .experiments import PEERS, find_preset, row_stages, stage_owner, stage_settings
 from .records import available_cores, device_name, read_json
 
 #: Multiply-adds of one forward pass for each pixel: ResNet-18 (counted by PyTorch's flop counter), ResNet-50 (4.09e9 at 224 px).
@@ -36,6 +37,7 @@ _BYTES_PER_PIXEL = 450 * 1.5
 _WEIGHTS = 14.8e6 * 16  # float32 weights, their gradients and Adam's two moments
 _PYTORCH = {"cpu": 1.5e9, "cuda": 0.6e9}
 _FRAMES = {"rhd": (41258, 2728), "stb": (15000, 3000)}
+_PEER_STAGES = {stage: peer.module for peer in PEERS.values() for stage in peer.stages}
 _DEFAULT = "smoke"  # what a source notebook says when nobody has chosen
 
 
@@ -74,6 +76,9 @@ def training_passes(stage, preset):
     """How often ``stage`` goes through the training frames, in passes that train the encoder; and its epochs."""
     settings = find_preset(preset)
     frozen, free = settings.align_frozen_epochs, settings.align_epochs
+    if stage in _PEER_STAGES:
+        epochs = peers.epochs(_PEER_STAGES[stage], stage, settings)
+        return epochs, epochs
     passes = {
         "warmup": settings.warmup_epochs,
         "disentangle": settings.disentangle_epochs,
@@ -109,7 +114,7 @@ def recorded_speed(results=None):
     for path in sorted(Path(results or RECORDED).glob("*/*/run.json")):
         card = read_json(path)
         for stage, part in card["stages"].items():
-            if part["threads"] == 1 and card["precision"] == "bf16-mixed" and card["device"].startswith("CPU"):
+            if stage not in _PEER_STAGES and part["threads"] == 1 and card["precision"] == "bf16-mixed" and card["device"].startswith("CPU"):
                 images = images_of(stage, card["preset"], card["dataset"])
                 speeds.append(images * RESNET18_PER_PIXEL * part["settings"]["size"] ** 2 / part["seconds"])
     return statistics.median(speeds) if speeds else None
@@ -198,13 +203,14 @@ def choose(preset, device, chosen=False, insist=False):
     return preset, reasons
 
 
-def fit(namespace, until=None):
+def fit(namespace, until=None, rows=()):
     """Say what this page costs here; returns (preset, threads, recorded) to go on with.
 
     ``namespace`` is the notebook's ``globals()`` after its parameters, ``until`` the stage that it ends with where that is not
-    the row's last. Outside of Colab the three are the parameters as they are. On Colab ``choose`` may change the preset, all
-    cores are used, what is trained is kept in the Drive where one is connected, and a page that only reads
-    results shows the recorded ones where there are no others.
+    the row's last, ``rows`` what it trains where it has no parameter ``row``. Outside of Colab the three are the
+    parameters as they are. On Colab ``choose`` may change the preset, all cores are used, what is trained is kept in
+    the Drive where one is connected, and a page that only reads results shows the recorded ones where there are no
+    others.
     """
     from .notebook import project_path
 
@@ -217,9 +223,10 @@ def fit(namespace, until=None):
         threads = threads if "threads" in _injected(namespace) else available_cores()
         if drive.connected():
             folder, _ = drive.keep(output_dir)
-        if "row" not in namespace:
+        if "row" not in namespace and not rows:
             preset, recorded = _results_for(preset, dataset, output_dir)
-    if "row" not in namespace:
+    rows = (namespace["row"],) if "row" in namespace else rows
+    if not rows:
         kind = "the recorded results" if recorded else f"the results in {namespace['output_dir']}"
         print(f"{_where(device, threads)}; shows {kind} of preset {preset}, trains nothing")
         return preset, threads, recorded
@@ -227,10 +234,13 @@ def fit(namespace, until=None):
     if recorded:
         what = f"recorded results of preset {preset}: nothing is trained"
     print("; ".join([_where(device, threads), what, *reasons]))
-    row, seed = namespace["row"], namespace["seed"]
+    seed = namespace["seed"]
     seeds = tuple(range(seed, seed + namespace.get("seeds", 1)))
     place = None if recorded else output_dir  # what training all of it would cost
-    left = left_to_train(row, preset, dataset, seeds, place, until or namespace.get("stage"))
+    left = []
+    for row in rows:  # the warm-up is shared
+        wanted = left_to_train(row, preset, dataset, seeds, place, until or namespace.get("stage"))
+        left += [stage for stage in wanted if not (stage == "warmup" and stage in left)]
     rendered = dataset != "synthetic" or namespace["data_root"] or (place and _has_frames(preset, place))
     print(_cost(left, preset, device, threads, dataset, 0 if rendered else rendering_seconds(preset, threads), recorded))
     if folder:

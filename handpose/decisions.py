@@ -6,6 +6,7 @@ missing; this module's functions open what is there.
 """
 
 import argparse
+import html
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -247,15 +248,21 @@ def _number(mean, deviation, places):
 def measured_text(table):
     """``measured`` for readers: the effect with its interval in one cell, questions once."""
     ran = np.isfinite(table["effect"])
-    effect = [f"{_signed(line.effect)} [{_signed(line.low)}, {_signed(line.high)}]" for line in table.itertuples()]
+    # with a blank that does not break inside the interval
+    effect = [f"{_signed(line.effect)} [{_signed(line.low)},\u00a0{_signed(line.high)}]" for line in table.itertuples()]
     effect = [text if run else "" for text, run in zip(effect, ran)]
     margin = [f"{value:.2f}" if np.isfinite(value) else "not known" * run for value, run in zip(table["margin"], ran)]
     return pd.DataFrame(
         {
             "Question": _once(table["question"]), "Row": table["row"], "Ours": _once(table["ours"]), "Instead": table["variant"],
-            "Effect (mm) [95 %]": effect, "Chance (mm)": margin, "Seeds": table["seeds"], "Verdict": table["verdict"],
+            "Effect (mm) [95 %]": effect, "Chance (mm)": margin, "Seeds": [_seeds(text) for text in table["seeds"]], "Verdict": table["verdict"],
         }
     )  # fmt: skip
+
+
+def _seeds(text):
+    """"seed 0", "seeds 0, 1": a number alone would be read as how many."""
+    return f"seed{'s' * (',' in text)} {text}" if text else ""
 
 
 def _signed(value):
@@ -266,10 +273,13 @@ def _once(texts):
     return texts.where(texts != texts.shift(), "")
 
 
-def as_html(table):
+def as_html(table, caption=""):
     """A table of texts as HTML, escaped, in a box of its own that scrolls where the page is narrow."""
     with pd.option_context("display.max_colwidth", None):
-        return f'<div style="overflow-x: auto">{table.to_html(index=False, border=0, justify="left")}</div>'
+        text = table.to_html(index=False, border=0, justify="left")
+    if caption:
+        text = text.replace("<thead>", f"<caption>{html.escape(caption)}</caption><thead>", 1)
+    return f'<div class="texts-table" style="overflow-x: auto">{text}</div>'
 
 
 def forest_plot(table):

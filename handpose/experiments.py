@@ -3,9 +3,9 @@
 The field names are the notebooks' parameters. Adding a row is one entry in ``ROWS``.
 """
 
-import re  # noqa: I001
+import numbers
+import re
 from dataclasses import dataclass, fields, replace
-
 
 #: What a run can be on; synthetic hands lie in RHD's layout.
 DATASETS = ("synthetic", "rhd", "stb")
@@ -68,7 +68,7 @@ PRESETS = {
     "quick": Preset(
         training=8192, evaluation=1024, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
         warmup_epochs=8, disentangle_epochs=3, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
-        flip_probability=0.0, weights="warmup", cost="25 minutes on two cores",
+        flip_probability=0.0, weights="warmup", cost="45 minutes on two cores",
     ),
     "desktop": Preset(
         training=16384, evaluation=2048, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
@@ -137,25 +137,70 @@ TABLE_2 = tuple(ROWS)[8:]
 
 @dataclass(frozen=True)
 class Published:
-    """A line of Table 3: MEPE (mm) on RHD and on STB, and AUC 20-50 there, as the paper quotes them; None: not given."""
+    """A line of Table 3: MEPE (mm) on RHD and on STB, and AUC 20-50 there, as the paper quotes them; None: not given.
+
+    ``protocol``: how they were measured, as far as is known; ``comparable``: whether they can be held against the paper's.
+    ``book/peers.md`` has the sources of both.
+    """
 
     rhd: float
     stb: float | None
     auc_rhd: float | None = None
     auc_stb: float | None = None
+    protocol: str = "not known"
+    comparable: str = "not known"
 
 
 #: Table 3; "proposed" is row D3.
 TABLE_3 = {
-    "Zimmermann & Brox 2017": Published(30.42, 8.68),
-    "Moon et al. 2020": Published(20.89, 7.95),
+    "Zimmermann & Brox 2017": Published(
+        30.42, 8.68, protocol="run again by Spurr et al., the step from 2D to 3D; handedness and scale given",
+        comparable="with care: a figure was not reproduced",
+    ),
+    "Moon et al. 2020": Published(
+        20.89, 7.95, protocol="handedness predicted, scale not used; both roots aligned, labelled joints only",
+        comparable="no: told less than the others",
+    ),
     "Yang & Yao 2019": Published(19.95, 8.66),
-    "Spurr et al. 2018": Published(19.73, 8.56),
+    "Spurr et al. 2018": Published(
+        19.73, 8.56, protocol="handedness and scale given; visible joints; the true pose alone is centred; on STB both BB cameras",
+        comparable="nearest: but for joints, root and cameras",
+    ),
     "Gu et al. 2020": Published(17.11, 7.27),
-    "Iqbal et al. 2018": Published(15.77, None),
-    "Theodoridis et al. 2020": Published(15.61, 6.93, auc_stb=0.997),
-    "proposed": Published(13.88, 6.71, 0.930, 0.997),
-}
+    "Iqbal et al. 2018": Published(15.77, None, protocol="predicts its depth maps; the rest is not known"),
+    "Theodoridis et al. 2020": Published(15.61, 6.93, auc_stb=0.997, comparable="likely: shares authors and parts"),
+    "proposed": Published(13.88, 6.71, 0.930, 0.997, "handedness, palm centre and scale given", ""),
+}  # fmt: skip
+
+@dataclass(frozen=True)
+class Peer:
+    """One of the seven methods of Table 3, trained as a row: its file in ``handpose/peers``, its line of ``TABLE_3``, its
+    stages. ``backbone`` False: it has a network of its own where the others have ResNet-18, and no warm-up.
+    """
+
+    module: str
+    published: str
+    parts: str
+    stages: tuple
+    backbone: bool = True
+    builds_on: None = None
+
+    @property
+    def paper(self):
+        """The MEPE on RHD that the paper quotes."""
+        return TABLE_3[self.published].rhd
+
+
+#: The seven, in the order of Table 3.
+PEERS = {
+    "Zimmermann": Peer("zimmermann", "Zimmermann & Brox 2017", "score maps, canonical pose and viewpoint", ("scoremaps", "lifting"), backbone=False),
+    "Moon": Peer("moon", "Moon et al. 2020", "volumetric heat maps", ("volumes",)),
+    "Yang": Peer("yang", "Yang & Yao 2019", "factors for canonical pose and viewpoint", ("factors",)),
+    "Spurr": Peer("spurr", "Spurr et al. 2018", "one latent space, alternating pairs", ("crossmodal",)),
+    "Gu": Peer("gu", "Gu et al. 2020", "two autoencoders split by adversaries, translators", ("autoencoders", "translators")),
+    "Iqbal": Peer("iqbal", "Iqbal et al. 2018", "latent 2.5D heat maps", ("latent25d",)),
+    "Theodoridis": Peer("theodoridis", "Theodoridis et al. 2020", "two autoencoders, then a variational mapper", ("apart", "mapping")),
+}  # fmt: skip
 
 #: Rows of ours: the same networks trained on for as long as the next rows train more, so that a part and the
 #: time it takes can be told apart.
@@ -180,6 +225,10 @@ _STAGE_PRESET = {
     "align": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "alignment_weight", "mapper_input"),
     "refine": ("refine_epochs", "finetuning_rate", "mapper_input", "kcs_weight", "geo_weight", "alternate"),
 }
+#: A peer's stages share out the epochs that row D3 has.
+_PEER_PRESET = (
+    "disentangle_epochs", "align_frozen_epochs", "align_epochs", "refine_epochs", "finetuning_rate", "adversarial_weight", "weights",
+)  # fmt: skip
 _SHARED_PRESET = (
     "size", "view", "batch", "learning_rate", "decay", "beta", "max_rotation", "flip_probability", "precision",
 )  # fmt: skip
@@ -187,19 +236,25 @@ _SHARED_PRESET = (
 
 def row_stages(row, preset):
     """All stages that ``row`` stands on, in order: its own, after the warm-up of the backbone where the preset has one."""
-    return ("warmup",) * (find_preset(preset).weights == "warmup") + find_row(row).stages
+    row = find_row(row)
+    return ("warmup",) * (find_preset(preset).weights == "warmup" and getattr(row, "backbone", True)) + row.stages
 
 
 def stage_settings(stage, row, preset, seed):
     """All that decides what ``stage`` of ``row`` learns, but its parent and the data: a dict for hashing.
 
-    Rows that agree on it share the stage. Raises ValueError when the row has no such stage.
+    Rows that agree on it share the stage. Raises ValueError when the row has no such stage, and for a seed that is none.
     """
     row, preset = find_row(row), find_preset(preset)
     stages = row_stages(row, preset)
     if stage not in stages:
         raise ValueError(f"this row has no stage {stage!r}; its stages: {', '.join(stages)}")
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:  # it stands in a folder's name
+        raise ValueError(f"seed must be an integer, 0 or more, got {seed!r}")
     settings = {"stage": stage, "seed": 0 if stage == "warmup" else seed}
+    if isinstance(row, Peer) and stage != "warmup":
+        names = _SHARED_PRESET + _PEER_PRESET + ("warmup_epochs",) * (not row.backbone)
+        return settings | {"peer": row.module} | {name: getattr(preset, name) for name in names}
     settings |= {name: getattr(row, name) for name in _STAGE_SETTINGS[stage]}
     return settings | {name: getattr(preset, name) for name in _SHARED_PRESET + _STAGE_PRESET[stage]}
 
@@ -208,6 +263,8 @@ def stage_owner(stage, row):
     """Name of the first row that trains the very stage that ``row`` needs, or else of the plainest; "warmup" for the warm-up."""
     if stage == "warmup":
         return "warmup"
+    if isinstance(find_row(row), Peer):
+        return row_name(find_row(row))
     wanted = _parts(stage, find_row(row))
     for name, other in (ROWS | CONTROLS).items():
         if stage in other.stages and _parts(stage, other) == wanted:
@@ -234,6 +291,8 @@ def find_preset(preset):
     for change in changes:
         key, _, text = change.partition("=")
         kind = type(_find(known, "setting", key))
+        if text != text.strip():  # it becomes part of a folder's name
+            raise ValueError(f"{key}={text!r}: a value without blanks is wanted")
         if kind is str and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
             hint = ": take the file in with `python -m handpose.pretrained FILE`, then give its name" if key == "weights" else ""
             raise ValueError(f"{key}={text}: a plain name is wanted, no path{hint}")
@@ -246,20 +305,22 @@ def find_preset(preset):
 
 
 def find_row(row):
-    """A ``Row`` by name (or itself), controls too. A row without a name is its parts: "injection+kcs".
+    """A ``Row`` by name (or itself), controls too, or a ``Peer``. A row without a name is its parts: "injection+kcs".
 
     Raises ValueError that names the right ones.
     """
-    if isinstance(row, Row):
+    if isinstance(row, (Row, Peer)):
         return row
     parts = str(row).split("+")
     if len(set(parts)) == len(parts) and set(parts) <= set(PARTS):
         return Row(**dict.fromkeys(parts, True))  # type: ignore[arg-type]
-    return _find(ROWS | CONTROLS, "row", row)
+    return _find(ROWS | CONTROLS | PEERS, "row", row)
 
 
 def row_name(row):
-    """The name of the first row with the parts of this ``Row``, or the parts themselves, joined by "+"."""
+    """The name of the first row with the parts of this ``Row``, or the parts themselves, joined by "+"; of a ``Peer``: its own."""
+    if isinstance(row, Peer):
+        return next(name for name, peer in PEERS.items() if peer is row or peer == row)
     everything = ROWS | CONTROLS
     same = [name for name, other in everything.items() if all(getattr(other, part) == getattr(row, part) for part in PARTS)]
     return same[0] if same else "+".join(part for part in PARTS if getattr(row, part))

@@ -61,9 +61,7 @@ def box_and_close(image, uv, box, width=9):
 
 def interactive_hand(relative, name, root="palm"):
     """One hand to turn: joints (21, 3), mm, drawn around their ``root``; ``name`` stands above. Each joint says what it is."""
-    relative = np.asarray(relative)
-    reach = 1.15 * float(np.abs(relative).max())
-    figure = interactive_poses({name: relative[None]}, [""], reach=reach, root=root)
+    figure = interactive_poses({name: np.asarray(relative)[None]}, [""], root=root)
     for trace in figure.data:
         trace.text = [JOINTS[joint].replace("_", " ") for joint in range(21) if finger_of(joint) in ("wrist", trace.name)]
         trace.hovertemplate = "%{text}<br>x %{x} y %{y} z %{z} mm<extra></extra>"

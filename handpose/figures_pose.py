@@ -5,6 +5,7 @@ them. ``root`` as in ``metrics``.
 """
 
 import matplotlib.pyplot as plt
+import numpy as np
 from plotly.subplots import make_subplots
 
 from .figures import FINGER_COLOURS
@@ -30,7 +31,7 @@ def poses_static(images, poses, errors=None, width=10, root="palm"):
             axes.axis("off")
         for column, (name, pose) in enumerate(poses.items()):
             axes = figure.add_subplot(count, columns, row * columns + column + first, projection="3d")
-            _draw_pose(axes, pose[row] - root_of(pose[row], root))
+            _draw_pose(axes, _centred(pose, root)[row], *_box([_centred(one, root)[row] for one in poses.values()]))
             note = [name] if row == 0 else []
             note += [f"{errors[name][row]:.1f} mm"] if errors and name in errors else []
             axes.set_title("\n".join(note), fontsize=9, pad=2)
@@ -38,31 +39,44 @@ def poses_static(images, poses, errors=None, width=10, root="palm"):
     return figure
 
 
-def _draw_pose(axes, pose, reach=140):
+def _centred(pose, root):
+    return pose - root_of(pose, root)[..., None, :]
+
+
+def _box(poses, room=1.1):
+    """Middle (3,) and half a side of the cube that holds all poses, arrays (..., 3), with some room around."""
+    points = np.concatenate([np.reshape(pose, (-1, 3)) for pose in poses])
+    low, high = points.min(0), points.max(0)
+    return (low + high) / 2, room * (high - low).max() / 2
+
+
+def _draw_pose(axes, pose, middle=(0, 0, 0), reach=140):
     # matplotlib's z is up, ours forward: draw (x, z, -y)
     for finger, joints in _FINGER_JOINTS.items():
         x, y, z = pose[joints].T
         axes.plot(x, z, -y, color=FINGER_COLOURS[finger], lw=2, marker="o", ms=2.5)
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
+    x, y, z = middle
+    axes.set(xlim=(x - reach, x + reach), ylim=(z - reach, z + reach), zlim=(-y - reach, -y + reach))
     axes.set_box_aspect((1, 1, 1), zoom=1.4)
     axes.view_init(elev=12, azim=-75)
     axes.set(xticklabels=[], yticklabels=[], zticklabels=[])
 
 
-def interactive_poses(poses, labels, reach=140, root="palm"):
+def interactive_poses(poses, labels, root="palm"):
     """Hands in 3D, side by side, with a slider over the frames.
 
     poses: {name: (N, 21, 3)} mm; labels: N texts for the slider. Each name has its own scene, drawn around
-    the root.
+    the root; the cube is the same in all and holds all hands.
     """
     names, count = list(poses), len(labels)
+    poses = {name: _centred(np.asarray(pose), root).round(1) for name, pose in poses.items()}
+    middle, reach = _box(list(poses.values()))
     figure = make_subplots(
         1, len(names), specs=[[{"type": "scene"}] * len(names)], subplot_titles=names, horizontal_spacing=0.01
     )
     for frame in range(count):
         for column, name in enumerate(names):
             pose = poses[name][frame]
-            pose = (pose - root_of(pose, root)).round(1)
             for finger, joints in _FINGER_JOINTS.items():
                 x, y, z = pose[joints].T
                 figure.add_scatter3d(
@@ -71,9 +85,10 @@ def interactive_poses(poses, labels, reach=140, root="palm"):
                     hovertemplate=f"{finger}<br>x %{{x}} y %{{y}} z %{{z}} mm<extra>{name}</extra>", row=1, col=column + 1,
                 )  # fmt: skip
     per_frame = len(names) * len(_FINGER_JOINTS)
-    axis = dict(range=[-reach, reach], showticklabels=False, title="", backgroundcolor="rgba(0,0,0,0)", gridcolor="lightgrey")
+    axis = dict(showticklabels=False, title="", backgroundcolor="rgba(0,0,0,0)", gridcolor="lightgrey")
+    ranges = {f"{name}axis": axis | dict(range=[float(at - reach), float(at + reach)]) for name, at in zip("xyz", middle)}
     figure.update_scenes(
-        xaxis=axis, yaxis=axis, zaxis=axis, aspectmode="cube",
+        **ranges, aspectmode="cube",
         camera=dict(up=dict(x=0, y=-1, z=0), eye=dict(x=0.35, y=-0.45, z=-1.75)),
     )  # fmt: skip
     steps = [

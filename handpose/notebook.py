@@ -15,12 +15,13 @@ from pathlib import Path
 
 from . import colab
 from .records import PACKAGE, atomic_path, digest, source_digest, this_commit
+from .trouble import line_of
 
 #: Set in the kernels of notebooks that become pages of the book.
 _PAGE = "HANDPOSE_PAGE"
 # tqdm's plain progress bar is just what is wanted where the widgets are not installed.
 warnings.filterwarnings("ignore", message="IProgress not found")
-_SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError"}
+_SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError", "NotFinite"}
 _IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 
 
@@ -63,7 +64,9 @@ def _refuse_unknown(unknown, names):
 
 
 def show(figure, name, alt, caption=""):
-    """Display a plotly figure under the stable id ``name``, with a text alternative, which is its caption where there is no other.
+    """Display a plotly figure under the stable id ``name``. ``alt`` says what is drawn, for who can't see it, ``caption`` what to see.
+
+    Without a caption the alternative text stands there too.
 
     plotly.js comes from the book itself, which loads nothing from the network; from the CDN in Colab.
     """
@@ -128,18 +131,19 @@ def show_run(*results):
         return show_card(results[0].card, unfolded=False)
     cards = [result.card for result in results]
     lines = [
-        (card["row"], card["seed"], f"{card['metrics']['mepe']:.2f}", f"{card['seconds']:.0f}", (card["commit"] or "")[:12], card["identity"])  # noqa: E501
+        (card["row"], card["seed"], f"{card['metrics']['mepe']:.2f}", f"{card['seconds']:.0f}", (card["commit"] or "")[:12], card["identity"])
         for card in cards
     ]  # fmt: skip
     names = ("row", "seed", "MEPE (mm)", "training (s)", "commit", "identity")
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in line) + "</tr>" for line in lines)
     head = "".join(f"<th>{name}</th>" for name in names)
-    summary = f"Runs: {len(cards)} on {cards[0]['dataset']}, preset {cards[0]['preset']}, seeds {_listed(cards, 'seed')}"
+    summary = f"Runs: {len(cards)} on {cards[0]['dataset']}, preset {cards[0]['preset']}, {_listed(cards, 'seed')}"
     return display(_folded(summary, f"<table><tr>{head}</tr>{rows}</table>"), raw=True)
 
 
 def _listed(cards, key):
-    return ", ".join(str(value) for value in sorted({card[key] for card in cards}))
+    values = sorted({card[key] for card in cards})
+    return f"{key}{'s' * (len(values) > 1)} {', '.join(map(str, values))}"
 
 
 def _folded(summary, content, unfolded=False):
@@ -220,13 +224,18 @@ _PAGE_CODE = (
 
 
 def made_of(notebook):
-    """Digests of what a page is made of: its source notebook's cells and the code that computes its numbers.
+    """Digests of what a page is made of: its source notebook's cells, captions and alternative texts among them, and the code
+    that computes its numbers.
 
     The cell for Colab does not count: it fetches the code, which computes the same wherever it lies.
     """
     import nbformat
 
-    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, 4).cells if not colab.is_cell(cell.source)]
+    said = ("caption", "mystnb")
+    cells = [
+        (cell.cell_type, cell.source, {key: cell.metadata[key] for key in said if key in cell.metadata})
+        for cell in nbformat.read(notebook, 4).cells if not colab.is_cell(cell.source)
+    ]  # fmt: skip
     return {"notebook": Path(notebook).name, "source": digest(cells), "code": source_digest(*_PAGE_CODE)}
 
 
@@ -285,6 +294,7 @@ def _typed(text):
 def main(arguments=None):
     """Command line: execute one notebook with parameters."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     parser = argparse.ArgumentParser(prog="python -m handpose.notebook", description=main.__doc__)
     parser.add_argument("notebook", type=Path)
@@ -302,6 +312,14 @@ def main(arguments=None):
             if error.ename in _SAID_PLAINLY:  # what is wrong stands in the message: no traceback
                 sys.exit(f"error: {error.evalue}")
             raise
+        except DeadKernelError:
+            sys.exit("error: the notebook's process was ended from outside, most often for want of memory: end other programs; "
+                     "the same command goes on from the last epoch")  # fmt: skip
+        except OSError as error:
+            line = line_of(error, f"{options.output} is written")
+            if line is None:
+                raise
+            sys.exit(f"error: {line}")
 
 
 if __name__ == "__main__":

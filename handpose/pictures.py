@@ -48,7 +48,7 @@ class DrawnSTB:
             index -= count
         moment = seen_by("SK_color", draw_moment(self.seed, sequence, int(index), count))
         xyz = stb_joints(moment).astype(np.float32)
-        return Frame(render(moment)[0], xyz, project(xyz, K_COLOUR).astype(np.float32), K_COLOUR.astype(np.float32), "left", np.ones(21, bool))  # noqa: E501
+        return Frame(render(moment)[0], xyz, project(xyz, K_COLOUR).astype(np.float32), K_COLOUR.astype(np.float32), "left", np.ones(21, bool))
 
 
 def evaluation_frames(preset="quick", dataset="synthetic", data_root=None, card=None):

@@ -6,6 +6,8 @@ import torch
 from .data.augment import warp
 from .data.shards import ROTATION_MARGIN, cut, rectify
 from .geometry import BOX_MARGIN, restore_pose, view_rotation
+from .metrics import root_of
+from .peers.picture import camera_of, root_depth
 from .runs import open_run
 
 
@@ -34,12 +36,20 @@ class Predictor:
         image, K, box, hand, root, scale = checked(image, K, box, hand, root, scale)
         crop, R = hand_crop(image, K, box, hand, self.size, self.card["settings"]["view"])
         crop = torch.from_numpy(np.array(crop[None])).to(self.device)
-        pose = self.networks(warp(crop, torch.zeros(1, 21, 3, device=self.device), self.size).images)
-        return restore_pose(
-            pose.cpu().numpy(), R[None], np.array([hand == "left"]),
-            np.zeros((1, 3)) if root is None else root[None],
-            np.array([self.card["scale_mm"] if scale is None else scale], float),
-        )[0]  # fmt: skip
+        images = warp(crop, torch.zeros(1, 21, 3, device=self.device), self.size).images
+        left, scale = np.array([hand == "left"]), np.array([self.card["scale_mm"] if scale is None else scale], float)
+        if getattr(self.networks, "in_picture", False):
+            return self._lifted(self.networks.picture(images).cpu().numpy(), K, box, left, R, root, scale)
+        root = np.zeros(3) if root is None else root
+        return restore_pose(self.networks(images).cpu().numpy(), R[None], left, root[None], scale)[0]
+
+    def _lifted(self, picture, K, box, left, R, root, scale):
+        """What a method that predicts in the picture says in the camera frame; without a root, its own is taken off."""
+        centre, side = crop_square(box)
+        cameras = camera_of(K[None], centre[None], np.array([side]), left, R[None], self.card["settings"]["view"])
+        depth = scale * root_depth(picture, cameras)
+        pose = self.networks.lift(picture, cameras, (depth * cameras[:, 2].T).T if root is None else root[None], scale)[0]
+        return pose - root_of(pose[None], self.card["root_joint"])[0] if root is None else pose
 
 
 def default_camera(width, height):
@@ -104,12 +114,17 @@ def hand_crop(image, K, box, hand, size, view):
     image uint8 (H, W, 3), K (3, 3), box (4,) px, ``hand`` as in ``Predictor``; ``view`` as in ``write_shards``. Returns
     uint8 (r, r, 3), a left hand mirrored, and R. Raises ValueError as ``cut`` does.
     """
-    x0, y0, x1, y1 = box
-    centre, side = np.array([x0 + x1, y0 + y1]) / 2, BOX_MARGIN * max(x1 - x0, y1 - y0)
+    centre, side = crop_square(box)
     R = view_rotation(centre, K)
     side, resolution = side * ROTATION_MARGIN, int(np.ceil(size * ROTATION_MARGIN))
     crop = cut(image, centre, side, resolution) if view == "crop" else rectify(image, centre, side, resolution, K, R)
     return (crop[:, ::-1] if hand == "left" else crop), R
+
+
+def crop_square(box):
+    """Centre (2,) and side of the square that the network sees of a hand in ``box`` (x0, y0, x1, y1), px."""
+    x0, y0, x1, y1 = box
+    return np.array([x0 + x1, y0 + y1]) / 2, BOX_MARGIN * max(x1 - x0, y1 - y0)
 
 
 def load(run, device="cpu"):

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -22,6 +23,7 @@ except ImportError:  # not on Windows
 PACKAGE = Path(__file__).resolve().parent
 #: Source that decides what a stage learns; a change in it makes a new identity, a new figure style does not.
 TRAINING_CODE = ("skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\..")
 
 
 @contextlib.contextmanager
@@ -48,6 +50,13 @@ def only_one(folder):
         yield
 
 
+def sweep(folder):
+    """Remove what killed writers left in ``folder`` beside the files that they were writing; only for one who writes there alone."""
+    for path in Path(folder).glob(".*"):
+        if _TEMPORARY.match(path.name):
+            path.unlink(missing_ok=True)
+
+
 def write_json(path, value):
     """Write ``value`` as indented JSON, atomically."""
     with atomic_path(path) as temporary:
@@ -60,6 +69,20 @@ def read_json(path):
         return json.loads(Path(path).read_text())
     except (ValueError, RecursionError) as error:  # no text, no JSON, or nested without end
         raise ValueError(f"{path} is not valid JSON: {error}") from None
+
+
+def read_arrays(path):
+    """All arrays of an .npz file, {name: array}. Raises FileNotFoundError, and ValueError with the path when it is damaged."""
+    import numpy as np
+
+    try:
+        with open(path, "rb") as file, np.load(file) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (FileNotFoundError, PermissionError, MemoryError):
+        raise
+    except Exception as error:  # a broken archive can raise nearly anything
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is damaged ({text[:200]}): remove its folder and make it again") from None
 
 
 def digest(value):

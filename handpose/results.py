@@ -17,8 +17,9 @@ import pandas as pd
 from . import analysis, explorer, metrics
 from . import given as knowledge
 from .experiments import find_preset, find_row, row_stages, stage_owner, stage_settings
-from .records import PACKAGE, atomic_path, digest, only_one, read_json, write_json
+from .records import PACKAGE, atomic_path, digest, only_one, read_arrays, read_json, write_json
 from .runs import mean_pose, measure, prepare_data, run_stage, training_code
+from .trouble import said_plainly
 
 #: The results that come with the repository.
 RECORDED = PACKAGE.parent / "book" / "runs" / "results"
@@ -74,14 +75,13 @@ class Result:
     @cached_property
     def explorer(self):
         """The decoder of row D3 as ``explorer.pack`` keeps it: {name: array}. Raises FileNotFoundError where it was not kept."""
-        with np.load(self.folder / "explorer.npz") as arrays:
-            return dict(arrays)
+        return read_arrays(self.folder / "explorer.npz")
 
     @property
     def stale(self):
         """Why this result no longer is what the code would give, in words; empty when it still is."""
         reasons = []
-        if self.card["training_code"] != training_code():
+        if self.card["training_code"] != training_code(self.card["of_row"]):
             reasons.append("the code that trains has changed")
         for stage, kept in self.card["stages"].items():
             try:
@@ -141,15 +141,22 @@ def dataset_name(card):
 
 
 def results_folder(preset, dataset="synthetic", output_dir="runs", recorded=False):
-    """Where the results of ``preset`` on ``dataset`` lie; ``recorded``: those that come with the repository."""
-    return (RECORDED if recorded else Path(output_dir) / "results") / f"{dataset}-{preset}"
+    """Where the results of ``preset`` on ``dataset`` lie; ``recorded``: those that come with the repository.
+
+    Raises ValueError for names that would lead elsewhere.
+    """
+    name = f"{dataset}-{preset}"
+    if name != Path(name).name:
+        raise ValueError(f"{name!r} can't be the name of a folder of results: preset and dataset are names, no paths")
+    return (RECORDED if recorded else Path(output_dir) / "results") / name
 
 
-def obtain(row="D3", stage=None, recorded=False, **options):
+def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
     """The ``Result`` of ``row``, or of the row that ends with its ``stage``; trains what is not there.
 
-    ``options`` are those of ``run_stage``. ``recorded``: only opens what came with the repository. Raises
-    FileNotFoundError when that is not there, ValueError for unknown names.
+    ``options`` are those of ``run_stage``. ``recorded``: only opens what came with the repository. ``analysed`` False leaves
+    out what ``ANALYSED`` keeps beside the predictions: it draws hundreds of hands anew. Raises FileNotFoundError
+    when what is recorded is not there, ValueError for unknown names.
     """
     preset, dataset, seed = options.get("preset", "quick"), options.get("dataset", "synthetic"), options.get("seed", 0)
     name = stage_owner(stage, row) if stage else row
@@ -162,14 +169,15 @@ def obtain(row="D3", stage=None, recorded=False, **options):
             runs.append(run_stage(part, row, **options))
             if part == stage:
                 break
-        _save(folder, name, row, seed, runs, options)
+        _save(folder, name, row, seed, runs, options, analysed and name in ANALYSED)
     return Results(folder)[name, seed]
 
 
-def _save(folder, name, row, seed, runs, options):
+@said_plainly("results are written")
+def _save(folder, name, row, seed, runs, options, analysed):
     last, place = runs[-1], folder / f"{name}-seed{seed}"
-    card = place / "run.json"
-    if card.exists() and read_json(card)["identity"] == last.card["identity"]:
+    card, analysis_kept = place / "run.json", place / "analysis.npz"
+    if card.exists() and read_json(card)["identity"] == last.card["identity"] and (analysis_kept.exists() or not analysed):
         return
     data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)  # type: ignore[misc]
     changed = find_preset(options.get("preset", "quick"))
@@ -184,14 +192,16 @@ def _save(folder, name, row, seed, runs, options):
         centred = _centred(poses, data.root_joint)
         np.savez_compressed(temporary, **_pack(predicted=centred, root=(poses - centred)[:, :1]))
     write_json(place / "history.json", [{"stage": run.card["stage"]} | epoch for run in runs for epoch in run.history])
-    if name in ANALYSED:
+    for left in () if analysed else (analysis_kept, place / "explorer.npz"):  # of an earlier training
+        left.unlink(missing_ok=True)
+    if analysed:
         arrays = analysis.analyse(last.networks(), data, find_preset(last.card["preset"]).size)
         arrays = {key: array for key, array in arrays.items() if key.startswith(ANALYSED[name])}
         if "given" in ANALYSED[name]:
             arrays |= knowledge.pack(knowledge.given(last, data))
-        with atomic_path(place / "analysis.npz") as temporary:
+        with atomic_path(analysis_kept) as temporary:
             np.savez_compressed(temporary, **_pack(**arrays))
-    if name == "D3" and len(arrays["read_rgb"]) > explorer.DIRECTIONS:
+    if analysed and name == "D3" and len(arrays["read_rgb"]) > explorer.DIRECTIONS:
         kept = explorer.pack(last.networks().rgb_decoder, arrays["read_rgb"], last.card["scale_mm"])
         with atomic_path(place / "explorer.npz") as temporary:
             np.savez_compressed(temporary, **kept)
@@ -249,6 +259,12 @@ def _save_frames(path, data):
         )  # fmt: skip
 
 
+def same_frames(labels, others):
+    """Whether two ``frames.npz`` hold the labels of the same frames."""
+    one, other = _unpack(labels), _unpack(others)
+    return str(one["fingerprint"]) == str(other["fingerprint"])
+
+
 def _same_frames(kept, split, root):
     """Whether frames rendered anew are those that were kept: another processor may round the last digit otherwise.
 
@@ -282,16 +298,15 @@ def _pack(**named):
 
 
 def _unpack(path):
-    arrays = {}
-    with np.load(path) as stored:
-        for name in stored.files:
-            key, _, part = name.partition("|")
-            if part == "bytes":
-                kept = np.ascontiguousarray(np.moveaxis(stored[name], 0, -1))
-                counts = kept.view(np.int16 if kept.shape[-1] == 2 else np.int8)[..., 0]
-                arrays[key] = (counts * stored[f"{key}|unit"]).astype(np.float32)
-            elif not part:
-                arrays[name] = stored[name]
+    arrays, stored = {}, read_arrays(path)
+    for name in stored:
+        key, _, part = name.partition("|")
+        if part == "bytes":
+            kept = np.ascontiguousarray(np.moveaxis(stored[name], 0, -1))
+            counts = kept.view(np.int16 if kept.shape[-1] == 2 else np.int8)[..., 0]
+            arrays[key] = (counts * stored[f"{key}|unit"]).astype(np.float32)
+        elif not part:
+            arrays[name] = stored[name]
     return arrays
 
 

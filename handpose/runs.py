@@ -2,7 +2,8 @@
 
 ``output_dir`` holds ``data`` (synthetic frames), ``shards`` and ``stages``. A finished stage is a folder
 with ``networks.safetensors``, ``predictions.npz``, ``history.json`` and, written last, ``run.json``. Its
-name ends in the hash of all that made it, so a stage that several rows need is trained once.
+name ends in the hash of all that made it, so a stage that several rows need is trained once. While it is trained,
+``last.safetensors`` holds its last good epoch, which an interrupted or failed call goes on from.
 """
 
 import time
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from . import metrics, pretrained
+from . import metrics, peers, pretrained
 from .data import RHD, STB, write_shards, write_synthetic
 from .data.synthetic.write import VERSION as GENERATOR
-from .experiments import DATASETS, Row, find_preset, find_row, row_stages, stage_owner, stage_settings
+from .experiments import DATASETS, Peer, Row, find_preset, find_row, row_stages, stage_owner, stage_settings
 from .geometry import restore_pose
 from .records import (
     TRAINING_CODE,
@@ -26,12 +28,15 @@ from .records import (
     environment,
     only_one,
     peak_memory,
+    read_arrays,
     read_json,
     source_digest,
+    sweep,
     write_json,
 )
 from .stages import STAGES, make_networks
 from .train import make_fabric, predict, train
+from .trouble import said_plainly
 
 #: Who reads which dataset.
 READERS = dict(zip(DATASETS, (RHD, RHD, STB), strict=True))
@@ -39,6 +44,10 @@ _FRAME_CODE = (
     "skeleton.py", "geometry.py", "data/untrusted.py", "data/matlab.py", "data/frame.py", "data/rhd.py", "data/stb.py", "data/crops.py",
     "data/shards.py",
 )  # fmt: skip
+
+
+class NotFinite(FloatingPointError, ValueError):
+    """Loss, weights or poses are no longer finite; the message says in one line what is kept and what to do."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,13 @@ class Data:
         return digest([self.training.fingerprint, self.evaluation.fingerprint])  # type: ignore[attr-defined]
 
 
+@said_plainly("frames and shards are written")
 def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir="runs", progress=True, workers=None):
     """Frames and shards for ``preset``; written when they are not there yet, opened when they are.
 
     ``dataset`` "synthetic" renders its own frames where ``data_root`` is None; "rhd" and "stb" (its SK camera)
     need the folder of the download. ``workers`` is a number of threads, by default one a core. Raises
-    ValueError for another dataset, and what the readers raise.
+    ValueError for another dataset, for a full disk and the like (``trouble``), and what the readers raise.
     """
     settings = find_preset(preset)
     if dataset not in DATASETS:
@@ -113,19 +123,22 @@ class Run:
     @property
     def predictions(self):
         """Predicted poses of the evaluation split, float32 (N, 21, 3), mm, camera frame."""
-        with np.load(self.folder / "predictions.npz") as arrays:
-            return arrays["predicted"]
+        return read_arrays(self.folder / "predictions.npz")["predicted"]
 
     def networks(self):
         """The trained networks, on the CPU, in evaluation mode."""
         row, preset = _owner_row(self.card["trained_as"]), find_preset(self.card["preset"])
-        networks = make_networks(self.card["stage"], row, preset, 0, self.state())
+        networks = _make_networks(self.card["stage"], row, preset, 0, self.state())
         networks.load_state_dict(self.state())
         return networks.eval()
 
     def state(self):
-        """The trained weights: {name: tensor}, on the CPU."""
-        return load_file(self.folder / "networks.safetensors")
+        """The trained weights: {name: tensor}, on the CPU. Raises ValueError when the file is damaged."""
+        path = self.folder / "networks.safetensors"
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is damaged ({error}): remove {self.folder} and train it again") from None
 
 
 def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=None, seed=0, output_dir="runs",
@@ -133,10 +146,12 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     """Train ``stage`` of ``row`` and measure it; the stages below it first. Returns its ``Run``.
 
     A finished stage is only opened; an interrupted one goes on from its last epoch. ``threads`` is the
-    number of processor threads for this process. Raises ValueError for unknown names, and where the preset's weights
-    can't be had.
+    number of processor threads for this process. Raises ValueError for unknown names, where the preset's weights
+    can't be had, without the GPU that was asked for, and for a full disk, too little memory and the like (``trouble``);
+    NotFinite when the loss is no longer finite. What was trained until then stays.
     """
     settings = stage_settings(stage, row, preset, seed)
+    make_fabric(settings["precision"], device)  # a GPU that isn't there is said before hands are rendered
     torch.set_num_threads(threads)
     data = prepare_data(preset, dataset, data_root, output_dir, progress)
     stages = row_stages(row, preset)
@@ -144,20 +159,42 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     arguments = (row, preset, dataset, data_root, seed, output_dir, threads, device, progress)
     parent = run_stage(stages[place - 1], *arguments) if place else None
     file = pretrained.content_digest(settings.get("weights"), output_dir)
-    identity = digest([settings, parent and parent.card["identity"], data.fingerprint, training_code(), *([file] if file else [])])
+    code = training_code(None if stage == "warmup" else row)
+    identity = digest([settings, parent and parent.card["identity"], data.fingerprint, code, *([file] if file else [])])
     owner, seed = stage_owner(stage, row), settings["seed"]
     # Without what was changed in the preset's name: the identity knows it, and stages that don't depend on it are shared.
     folder = Path(output_dir) / "stages" / f"{owner}-{stage}-{preset.partition('+')[0]}-seed{seed}-{identity}"
-    with only_one(folder):
+    with said_plainly(f"stage {stage} of row {owner} is trained"), only_one(folder):
+        sweep(folder)
         if not (folder / "run.json").exists():
             run = (preset, dataset, seed, threads, device, progress)
-            _train_stage(folder, stage, owner, settings, parent, data, identity, run, output_dir)
+            checkpoint = _check_checkpoint(folder / "last.safetensors")
+            try:
+                _train_stage(folder, stage, owner, settings, parent, data, identity, run, output_dir)
+            except FloatingPointError as error:
+                kept = f"the last good epoch is in {folder}"
+                raise NotFinite(str(error).replace(kept, kept if checkpoint.exists() else "no epoch was good")) from None
+        (folder / "last.safetensors").unlink(missing_ok=True)
     return open_run(folder)
 
 
-def training_code():
-    """Digest of the source that decides what a stage learns; a card with another one is stale."""
-    return source_digest(*TRAINING_CODE)
+def training_code(row=None):
+    """Digest of the source that decides what a stage of ``row`` learns; a card with another one is stale."""
+    row = row and find_row(row)
+    shared = source_digest(*TRAINING_CODE)
+    return digest([shared, peers.code(row.module)]) if isinstance(row, Peer) else shared
+
+
+def untrained(stage, row, preset):
+    """The networks of ``stage`` of ``row`` as they are before any training, from scratch."""
+    with torch.random.fork_rng():
+        return _make_networks(stage, find_row(row), replace(find_preset(preset), weights=None), 0)
+
+
+def _make_networks(stage, row, preset, seed, parent=None):
+    if isinstance(row, Peer):
+        return peers.make_networks(row.module, preset, seed, parent)
+    return make_networks(stage, row, preset, seed, parent)
 
 
 def _owner_row(owner):
@@ -167,17 +204,34 @@ def _owner_row(owner):
 def open_run(folder):
     """Open a finished stage, or the last stage of a result: a folder with a run card, or the card itself.
 
-    Raises FileNotFoundError when there is none, or when the card's networks are not on this machine.
+    Raises FileNotFoundError when there is none, or when the card's networks are not on this machine; ValueError for a card
+    that leads elsewhere.
     """
     folder = Path(folder).parent if Path(folder).name == "run.json" else Path(folder)
     if not (folder / "run.json").exists():
         raise FileNotFoundError(f"{folder} holds no finished run (no run.json): train it first")
     card = read_json(folder / "run.json")
     if "stages" in card:  # a result's card: runs/results/NAME/ROW/run.json
-        folder = folder.parents[2] / "stages" / card["stages"][card["stage"]]["folder"]
+        name = str(card["stages"][card["stage"]]["folder"])
+        if name != Path(name).name or name == "..":
+            raise ValueError(f"{folder / 'run.json'} names the folder {name!r}, which is no stage's: take another run card")
+        folder = folder.parents[2] / "stages" / name
         if not (folder / "run.json").exists():
             raise FileNotFoundError(f"the networks of this run are not on this machine ({folder} is missing): train it first")
     return Run(folder, card)
+
+
+def _check_checkpoint(path):
+    """The path of the checkpoint of an interrupted stage; raises ValueError when it is there and can't be read."""
+    try:
+        if path.exists():
+            with safe_open(path, "pt") as file:
+                read = file.metadata() or {}
+            if "record" not in read:
+                raise ValueError("it does not say where training stood")
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it, and the stage is trained from its beginning") from None
+    return path
 
 
 def _train_stage(folder, stage, owner, settings, parent, data, identity, run, output_dir):
@@ -189,10 +243,19 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
     else:
         started = pretrained.started_from(parent.card)
     began, where = time.time(), environment()
-    networks = make_networks(stage, row, preset, seed, parent and parent.state())
+    networks = _make_networks(stage, row, preset, seed, parent and parent.state())
     fabric = make_fabric(preset.precision, device)
-    history = train(STAGES[stage](networks, row, preset), data.training, data.evaluation, folder, seed, fabric, progress, data.root_joint)
-    predicted = predict(networks, data.evaluation, preset.size, fabric)
+    if isinstance(row, Peer):
+        training = peers.training_shards(data, preset.view)
+        module = peers.module(row.module).STAGES[stage](networks, preset)
+        history = train(module, training, data.evaluation, folder, seed, fabric, progress, data.root_joint)
+        predicted = peers.predict(networks, data, preset.size, fabric, preset.view)
+    else:
+        module = STAGES[stage](networks, row, preset)
+        history = train(module, data.training, data.evaluation, folder, seed, fabric, progress, data.root_joint)
+        predicted = predict(networks, data.evaluation, preset.size, fabric)
+    if not np.isfinite(predicted).all():
+        raise NotFinite(f"the networks of stage {stage} predict poses that are not finite: lower the learning rate")
     write_json(folder / "history.json", history)
     with atomic_path(folder / "predictions.npz") as temporary:
         np.savez_compressed(temporary, predicted=predicted, frame=data.evaluation.frame)
@@ -217,7 +280,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
         "identity": identity,
         "parent": parent and parent.card["identity"],
         "data_fingerprint": data.fingerprint,
-        "training_code": training_code(),
+        "training_code": training_code(row),
         "rendered": (data.root / "synthetic.json").exists(),  # whatever ``dataset`` it was read as
         "frames": {"training": len(data.training), "evaluation": len(data.evaluation)},
         "scale_mm": round(float(data.training.scale.mean()), 2),
@@ -229,7 +292,6 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
     if fabric.device.type == "cuda":
         card["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated(fabric.device) // 2**20
     write_json(folder / "run.json", card)
-    (folder / "last.safetensors").unlink(missing_ok=True)
 
 
 def measure(predicted, target, visible, root="palm"):

@@ -6,7 +6,9 @@ import re
 import numpy as np
 import pandas as pd
 
-from .experiments import TABLE_3, find_row
+from .cost import cost_of
+from .effects import paired_effect
+from .experiments import PEERS, TABLE_3, find_row
 from .results import dataset_name
 from .runs import measure
 from .skeleton import FINGERS, JOINTS, finger_of
@@ -43,18 +45,16 @@ def ablation_table(results, rows, seeds=None):
 
 
 def comparison_table(results, seeds=None):
-    """Table 3: MEPE and AUC of other methods on RHD and STB as the paper quotes them, and our row D3 on this run's data.
+    """Table 3: MEPE and AUC of other methods on RHD and STB as the paper quotes them, and ours on this run's data.
 
-    DataFrame of texts, indexed by method; our column is named as in ``ablation_table``. Methods that we have not trained
+    DataFrame of texts, indexed by method; our column is named as in ``ablation_table``. Methods that have not been trained
     are "not run" there: figures measured on other data don't stand in for it.
     """
-    found = {"D3": seeds_of(results, "D3", seeds)}
+    found = {METHODS[method]: seeds_of(results, METHODS[method], seeds) for method in TABLE_3}
     ours, lines = _name(results, found), []
     for method, line in TABLE_3.items():
-        measured = []
-        if method == "proposed":
-            predicted = [results[row, seed].predicted for row, numbers in found.items() for seed in numbers]
-            measured = [measure(pose, results.target, results.visible, results.root_joint) for pose in predicted]
+        predicted = [results[METHODS[method], seed].predicted for seed in found[METHODS[method]]]
+        measured = [measure(pose, results.target, results.visible, results.root_joint) for pose in predicted]
         quoted = {
             (PAPER, "MEPE (mm)"): line.rhd, (PAPER, "AUC 20-50"): line.auc_rhd,
             (PAPER_STB, "MEPE (mm)"): line.stb, (PAPER_STB, "AUC 20-50"): line.auc_stb,
@@ -71,10 +71,76 @@ def comparison_table(results, seeds=None):
     return table
 
 
+def peers_table(results, seeds=None):
+    """Table 3's methods on this run's data, beside what each costs: DataFrame of texts, indexed by method.
+
+    Parameters and multiply-adds are of what predicts one picture, images a second of all training, as the runs measured it.
+    """
+    lines = {}
+    for method, row in METHODS.items():
+        runs = [results[row, seed] for seed in seeds_of(results, row, seeds)]
+        measured = [measure(run.predicted, results.target, results.visible, results.root_joint) for run in runs]
+        floor = measure(results.mean_pose, results.target, results.visible, results.root_joint)["mepe"]
+        mepe = [one["mepe"] for one in measured]
+        lines[method] = {
+            "MEPE (mm)": mean_and_spread(mepe, 2),
+            "of the mean pose's": f"{np.mean(mepe) / floor:.2f}" if runs else "",
+            "AUC 20-50": mean_and_spread([one["auc"] for one in measured], 3),
+        }
+        if runs:
+            cost, epochs = cost_of(row, runs[0].card["preset"]), [epoch for run in runs for epoch in run.history]
+            seconds = sum(epoch["seconds"] for epoch in epochs)
+            images = sum(epoch["images_per_second"] * epoch["seconds"] for epoch in epochs)
+            lines[method] |= {
+                "parameters (M)": f"{cost.parameters / 1e6:.1f}",
+                "multiply-adds (M)": f"{cost.multiply_adds / 1e6:.0f}",
+                "images/s, training": f"{images / seconds:.0f}" if seconds else "",
+                "images seen": f"{images / len(runs):.0f}",
+            }
+    return pd.DataFrame.from_dict(lines, orient="index").fillna("").rename_axis("method")
+
+
+def peers_effects(results, seeds=None):
+    """``effects.Effect`` of row D3 against each method of Table 3 that shares a seed with it: {method: effect}, in mm."""
+    found = {}
+    for method, row in METHODS.items():
+        common = [seed for seed in seeds_of(results, row, seeds) if seed in results.seeds("D3")]
+        if row != "D3" and common:
+            ours, theirs = ([results.errors(one, seed).mean(1) for seed in common] for one in ("D3", row))
+            found[method] = paired_effect(ours, theirs, common)
+    return found
+
+
+def published_table():
+    """How the figures that the paper quotes were measured, and whether they can be compared: DataFrame of texts, by method."""
+    lines = {
+        method: {
+            PAPER: f"{line.rhd:.2f} mm", PAPER_STB: "" if line.stb is None else f"{line.stb:.2f} mm",
+            "protocol of these figures": line.protocol, "comparable with the paper's?": line.comparable,
+        } for method, line in TABLE_3.items()
+    }  # fmt: skip
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+#: The row of ours that stands for a line of Table 3.
+METHODS = {method: next((name for name, peer in PEERS.items() if peer.published == method), "D3") for method in TABLE_3}
+
+
 def seeds_of(results, row, seeds=None):
     """Seeds that ``row`` has been run with, of ``seeds`` where given."""
     run = results.seeds(row)
     return run if seeds is None else [seed for seed in seeds if seed in run]
+
+
+def counted(seeds):
+    """How many seeds each row has been run with, in words: "3 for each row", or row by row where they differ.
+
+    seeds: {row: list of seeds}; rows without any are left out.
+    """
+    counts = {row: len(numbers) for row, numbers in seeds.items() if numbers}
+    if len(counts) > 1 and len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values()))} for each row ({', '.join(counts)})"
+    return ", ".join(f"{row}: {count}" for row, count in counts.items())
 
 
 def relative_change(results, row, seeds=None):
@@ -137,7 +203,7 @@ def per_finger_table(results, rows, seeds=None):
 def as_html(table, link="row-{}.html", caption=""):
     """A table as HTML that scrolls in its own box. All text is escaped.
 
-    ``link``: address of a row's page, with "{}" for the row's name ("D3" for "proposed"), relative to the page: the row's
+    ``link``: address of a row's page, with "{}" for the row's name (``METHODS`` for Table 3's), relative to the page: the row's
     name and each of our own figures in its line lead there; "" for no links. The paper's columns, the mean pose and what has not been run
     lead nowhere.
     """
@@ -147,7 +213,7 @@ def as_html(table, link="row-{}.html", caption=""):
     body = ""
     for name, values in zip(names, table.to_numpy()):
         has_run = name[0] != MEAN_POSE and NOT_RUN not in values
-        address = link.format("D3" if name[0] == "proposed" else name[0]) if link and has_run else ""
+        address = link.format(METHODS.get(name[0], name[0])) if link and has_run else ""
         cells = _cell(name[0], address, "th") + "".join(f"<td>{html.escape(part)}</td>" for part in name[1:])
         cells += "".join(_cell(value, "" if column[0] in (PAPER, PAPER_STB) else address) for column, value in zip(columns, values))
         body += f"<tr>{cells}</tr>"
@@ -176,13 +242,17 @@ def _cell(value, address, tag="td"):
 
 
 def amount(effect, unit):
-    """The mean of an effect in words, with its unit: "-0.62 mm (-2.9 %)", "times 0.45", "-0.31"."""
+    """The mean of an effect in words, with its unit: "-0.62 mm (-2.9 %)", "times 0.45", "-0.312" for a score."""
     if effect is None:
         return NOT_RUN
     if unit == "times":
         return f"times {np.exp(effect.mean):.2f}"
     ending = {"mm": f" mm ({_signed(100 * effect.relative, 1)} %)", "score": ""}.get(unit, f" {unit}")
-    return f"{_signed(effect.mean)}{ending}"
+    return f"{_signed(effect.mean, _DIGITS.get(unit, 2))}{ending}"
+
+
+#: Scores lie between 0 and 1, and some differ by thousandths.
+_DIGITS = {"score": 3}
 
 
 def _signed(value, digits=2):
@@ -196,7 +266,8 @@ def interval(effect, unit):
     low, high = (np.exp(effect.low), np.exp(effect.high)) if unit == "times" else (effect.low, effect.high)
     if len(effect.seeds) < 2 and effect.frames_only[0] == effect.frames_only[1]:
         return "none with one seed"
-    text = f"{low:.2f} to {high:.2f}" if unit == "times" else f"{_signed(low)} to {_signed(high)}"
+    digits = _DIGITS.get(unit, 2)
+    text = f"{low:.2f} to {high:.2f}" if unit == "times" else f"{_signed(low, digits)} to {_signed(high, digits)}"
     return text + " (one seed)" * (len(effect.seeds) < 2)
 
 
@@ -230,7 +301,7 @@ def claims_frame(measured):
 _COLOURS = {"supported": "#1a7f37", "not": "#b42318", "undecided": "#6b5b00"}
 
 
-def claims_html(table, link="row-{}.html"):
+def claims_html(table, link="row-{}.html", caption=""):
     """``claims_frame`` as HTML that scrolls in its own box: one line a claim, the verdict as a coloured word.
 
     ``link`` as in ``as_html``; what has not been run leads nowhere.
@@ -238,7 +309,7 @@ def claims_html(table, link="row-{}.html"):
     links = np.where(table["effect"] == NOT_RUN, "", link)
     compared = list(map(_compared, table["compared"], links))
     columns = {
-        "claim": [f"{_stacked(claim, where)}<br/><small>{sides}</small>" for claim, where, sides in zip(table["claim"], table["where"], compared)],  # noqa: E501
+        "claim": [f"{_stacked(claim, where)}<br/><small>{sides}</small>" for claim, where, sides in zip(table["claim"], table["where"], compared)],
         "verdict": list(map(verdict_html, table["verdict"])),
         "measured, 95 % interval": [_unbroken(_stacked(*cell)) for cell in zip(table["effect"], table["95 % interval"])],
     }
@@ -255,7 +326,8 @@ def claims_html(table, link="row-{}.html"):
     for name, *cells in zip(table.index, *columns.values()):
         cells = "".join(f'<td style="text-align: left; vertical-align: top">{cell}</td>' for cell in cells)  # type: ignore[assignment]
         body += f'<tr id="claim-{html.escape(name, quote=True)}">{cells}</tr>'
-    return _BOX.format(f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>")
+    caption = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return _BOX.format(f"{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>")
 
 
 def verdict_html(verdict):

@@ -107,7 +107,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
             error = _mean_error(networks, evaluation, preset, fabric, root)
             history.append({"phase": phase.name, "epoch": epoch, "steps": steps, "seconds": round(seconds, 2),
                             "images_per_second": round(steps * batch / seconds, 1), "mepe": error,
-                            "gradients": {name: torch.stack(norms).mean().item() for name, norms in gradients.items()}} | losses)  # fmt: skip  # noqa: E501
+                            "gradients": {name: torch.stack(norms).mean().item() for name, norms in gradients.items()}} | losses)  # fmt: skip
             _save(folder / "last.safetensors", networks, optimizer, (number, epoch + 1), history)
     bar.close()
     networks.requires_grad_(True)

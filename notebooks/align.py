@@ -89,7 +89,7 @@ print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics'
 if result.stale:
     print(f"stale: {result.stale}")
 
-# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Each term of the loss as it enters the sum, and what it does to the error. mse and kl: eqs. 6 and 7, rgb for pictures, pose for true poses. Left, the lower the better term by term; right, the error that counts." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves([epoch for epoch in result.history if epoch["stage"] == result.card["stage"]])
 plt.show()
 show_run(result)
@@ -97,7 +97,7 @@ show_run(result)
 # %% [markdown]
 # What the shared decoder reads from the picture and from the true pose, on the first two principal axes of the latter.
 
-# %% mystnb={"image": {"alt": "Scatter of the shared decoder's inputs from picture and from true pose on two principal axes"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="What the one decoder reads. The closer a picture's point lies to those of true poses, the more it can be decoded as one of them." mystnb={"image": {"alt": "Scatter of the shared decoder's inputs from picture and from true pose on two principal axes"}} tags=["hide-input", "nbval-ignore-output"]
 if (result.folder / "analysis.npz").exists():
     read_rgb = result.analysis["read_rgb"][:512].astype(np.float32)
     read_pose = result.analysis["read_pose"][:512].astype(np.float32)

@@ -112,7 +112,7 @@ options = dict(where, data_root=project_path(data_root), seed=seed, threads=thre
 # change of `kcs_weight` costs stage 3 alone, and the warm-up of the backbone is one for all rows.
 
 # %%
-result = obtain(row, preset=changed, **options)
+result = obtain(row, preset=changed, analysed=False, **options)
 
 # %% tags=["hide-input"]
 results = Results(result.folder.parent)
@@ -145,14 +145,14 @@ if not any(label.endswith(f", {preset}") for label in beside):
 if not any(label.endswith(f", {LARGE}") for label in beside):
     print("the recorded run was measured on other frames: its curves are left out")
 
-# %% mystnb={"image": {"alt": "PCK curves: your row, rows trained for as long, rows of the recorded run, the mean pose"}} tags=["hide-input"]
+# %% caption="Hold your row against the curves named after the same preset; those of the recorded run saw more." mystnb={"image": {"alt": "PCK curves: your row, rows trained for as long, rows of the recorded run, the mean pose"}} tags=["hide-input"]
 figures.pck_bands(drawn, results.target, root=results.root_joint)
 plt.show()
 
 # %% [markdown]
 # The fair ones alone, and at the right how much more of the joints each has within a threshold than the baseline.
 
-# %% mystnb={"image": {"alt": "Left: PCK curves of your row and of rows trained for as long. Right: the same less the baseline's"}} tags=["hide-input"]
+# %% caption="Fair comparisons alone. On the right, above zero is better than the baseline." mystnb={"image": {"alt": "Left: PCK curves of your row and of rows trained for as long. Right: the same less the baseline's"}} tags=["hide-input"]
 fair = {label: predictions for label, predictions in drawn.items() if not label.endswith(f", {LARGE}") or preset == LARGE}
 if f"baseline, {preset}" in fair:
     figures.pck_bands(fair, results.target, root=results.root_joint, against=f"baseline, {preset}")
@@ -163,7 +163,8 @@ if f"baseline, {preset}" in fair:
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 show(figures.interactive_pck_bands(drawn, results.target, root=results.root_joint), "pck-change-row",
-     "PCK of your row, of rows trained for as long, of the recorded run and of the mean pose against the error threshold")
+     "PCK of your row, of rows trained for as long, of the recorded run and of the mean pose against the error threshold",
+     "All curves together; a click on a name switches it off.")
 show_run(result, *[one for _, runs in beside.values() for one in runs])
 
 # %% tags=["hide-input"]
@@ -186,9 +187,10 @@ places = np.argsort(errors)[np.linspace(0, len(errors) - 1, 7).astype(int)[[0, 2
 poses = {"ground truth": results.target[places]} | {label: predictions[0][places] for label, (predictions, _) in list(curves.items())[:3]}
 labels = [f"{results.frame[place]} ({errors[place]:.0f} mm)" for place in places]
 show(figures_pose.interactive_poses(poses, labels, root=results.root_joint), "poses-change-row",
-     f"3D hands side by side: {', '.join(poses)}; {len(places)} evaluation frames")
+     f"3D hands side by side: {', '.join(poses)}; {len(places)} evaluation frames",
+     "Your row between the truth and the others, from your best frame to your worst. Drag one hand and the others turn with it.")
 
-# %% mystnb={"image": {"alt": "The same frames as a still picture: the ground truth and the predictions in 3D"}} tags=["hide-input"]
+# %% caption="The number above a hand is its mean error." mystnb={"image": {"alt": "The same frames as a still picture: the ground truth and the predictions in 3D"}} tags=["hide-input"]
 notes = {label: joint_errors(pose, poses["ground truth"], results.root_joint).mean(1) for label, pose in poses.items()}
 del notes["ground truth"]
 still = figures_pose.poses_static(None, {label: pose[:3] for label, pose in poses.items()}, notes, width=9, root=results.root_joint)

@@ -72,7 +72,7 @@ from handpose.claims import (
 from handpose.experiments import CONTROLS, ROWS
 from handpose.notebook import glue, project_path, show_run
 from handpose.results import ANALYSED, Results, results_folder
-from handpose.tables import amount, as_html, claims_frame, claims_html
+from handpose.tables import amount, as_html, claims_frame, claims_html, counted
 
 results = Results(results_folder(preset, dataset, project_path(output_dir), recorded))
 seeds = {row: results.seeds(row) for row in ROWS | CONTROLS}
@@ -82,7 +82,7 @@ link = "row-{}.html"
 run = [row for row, numbers in seeds.items() if numbers]
 missing = [row for row, numbers in seeds.items() if not numbers]
 print(f"dataset {dataset}, preset {preset}, {len(results)} evaluation frames")
-print("seeds: " + ", ".join(f"{row}: {len(numbers)}" for row, numbers in seeds.items() if numbers))
+print(f"seeds: {counted(seeds)}")
 if missing:
     print(f"not run: {', '.join(missing)}")
 stale = {row: results[row, seed].stale for row in run for seed in seeds[row] if results[row, seed].stale}
@@ -107,13 +107,12 @@ groups = {
 by_group = {group: [one for one in measured if one.claim.kind in kinds] for group, kinds in groups.items()}
 
 
-def show_claims(group):
-    display(HTML(claims_html(claims_frame(by_group[group]), link)))
+def show_claims(group, caption):
+    display(HTML(claims_html(claims_frame(by_group[group]), link, f"{caption}: on {dataset}, preset {preset}")))
 
 
 def seeds_run(seeds):
-    numbers = ", ".join(f"{row}: {found}" for row, found in seeds.items() if found)
-    return f"dataset {dataset}, preset {preset}, seeds: {numbers}"
+    return f"dataset {dataset}, preset {preset}, seeds: {counted(seeds)}"
 
 
 def was_analysed(result):
@@ -126,7 +125,7 @@ def runs_of(rows):
 
 words = [one.verdict for one in by_group["error"]]
 print("MEPE, mm: " + ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words))))
-show_claims("error")
+show_claims("error", "What each part does to the error")
 
 # %% [markdown]
 # ### How to read it
@@ -148,7 +147,7 @@ show_claims("error")
 # - **What the intervals leave out.** Frames count as independent of each other, though some show the same subject. All seeds
 #   start from the same backbone. And of thirty verdicts one or two may be wrong by chance.
 
-# %% mystnb={"image": {"alt": "Each claim's difference in MEPE with its interval, against base row and control; claimed side shaded"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="A dot left of the line is a lower error. A claim is supported where its whole bar lies in the shaded part." mystnb={"image": {"alt": "Each claim's difference in MEPE with its interval, against base row and control; claimed side shaded"}} tags=["hide-input", "nbval-ignore-output"]
 shown = [one for one in by_group["error"] if one.against_base]
 if shown:
     error_plot(shown, f"{dataset}, {preset}")
@@ -165,10 +164,10 @@ if shown:
 # weights: the backbone's first layer and the decoder's four hidden layers (those of the main path). Ratios are geometric
 # means over the epochs of stage 1, row A over the baseline. "Times 2" is twice as large.
 
-# %% mystnb={"image": {"alt": "Gradient norm of each layer on a logarithmic axis, row A and baseline, a line an epoch"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Read from right to left, as the gradient travels: how much of it is left at the backbone's first layer." mystnb={"image": {"alt": "Gradient norm of each layer on a logarithmic axis, row A and baseline, a line an epoch"}} tags=["hide-input", "nbval-ignore-output"]
 with_gradients = ["baseline", "A"] if any(one.against_base for one in by_group["gradient"]) else []
 print(seeds_run({row: seeds[row] for row in with_gradients}))
-show_claims("gradient")
+show_claims("gradient", "What injection does to the gradients")
 if with_gradients:
     gradient_plot({row: [gradient_norms(result) for result in runs_of([row])] for row in with_gradients})
     plt.show()
@@ -186,9 +185,9 @@ if with_gradients:
 # %% tags=["hide-input", "nbval-ignore-output"]
 refined = [row for row in ("baseline", "A", "D0", "D0-longer", "D1", "D2", "D3") if seeds[row]]
 print(seeds_run({row: seeds[row] for row in refined}))
-show_claims("plausibility")
+show_claims("plausibility", "What the kinematic losses do to implausible hands")
 headings = {"bone length error (mm)": "bones", "joints bent too far (%)": "violations"}
-display(HTML(as_html(measures_table(results, refined, headings), link)))
+display(HTML(as_html(measures_table(results, refined, headings), link, "Implausible hands, row by row")))
 print(f"true poses: {100 * plausibility.violation_rate(results.target, results.left):.2f} % of joints bent too far")
 show_run(*runs_of(refined))
 
@@ -201,10 +200,10 @@ show_run(*runs_of(refined))
 # Beside them, for comparison, the latent of the true pose: it never saw a picture, so what it can tell is what the pose
 # itself gives away. The verdicts' effects are differences of these scores.
 
-# %% mystnb={"image": {"alt": "Scores of linear probes on parts of the latent: pose, view, background, light, skin, subject"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="A long bar: the latent tells this. Disentanglement should leave long bars for the pose and short ones for all else in the pose part." mystnb={"image": {"alt": "Scores of linear probes on parts of the latent: pose, view, background, light, skin, subject"}} tags=["hide-input", "nbval-ignore-output"]
 analysed = {row: [seed for seed in seeds[row] if was_analysed(results[row, seed])] for row in ANALYSED}
 print(seeds_run(analysed))
-show_claims("latents")
+show_claims("latents", "What the parts of the latent tell")
 probed = [row for row in ("A", "B", "D3") if analysed[row]] if len(results.factors) else []
 if probed:
     probe_plot({row: [analysis.probe_table(results[row, seed], results) for seed in analysed[row]] for row in probed})
@@ -224,12 +223,12 @@ if probed:
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 print(seeds_run(analysed))
-show_claims("steady")
+show_claims("steady", "What another background or light does")
 headings = {f"other {change}: {words} (mm)": change + ending for change in ("background", "light")
             for words, ending in (("moves by", ""), ("error grows by", ", error"))}  # fmt: skip
 steady = measures_table(results, ANALYSED, headings)
 if len(steady):
-    display(HTML(as_html(steady, link)))
+    display(HTML(as_html(steady, link, "Another background and another light, row by row")))
     show_run(*[results[row, seed] for row in ANALYSED for seed in analysed[row]])
 else:
     print("frames of this dataset can't be drawn again, or no row was analysed")

@@ -61,8 +61,10 @@ check_parameters(globals(), "preset", "dataset", "data_root", "output_dir", "thr
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import HTML, display
 
 from handpose import figures, geometry
+from handpose.decisions import as_html
 from handpose.notebook import project_path, show_pictures
 from handpose.runs import mean_pose, measure, prepare_data
 
@@ -79,18 +81,18 @@ print(f"{len(data.training)} and {len(data.evaluation)} hands usable, crops of {
 #
 # Training frames as the files hold them, and the same with their labels drawn on.
 
-# %% mystnb={"image": {"alt": "Grid of training frames: hands with forearms before cluttered backgrounds"}} tags=["hide-input"]
+# %% caption="What a network is trained on, before it is cut out: hands of many people, in any view." mystnb={"image": {"alt": "Grid of training frames: hands with forearms before cluttered backgrounds"}} tags=["hide-input"]
 chosen = np.linspace(0, len(training) - 1, 24).astype(int)
 frames = [training[index] for index in chosen]
 show_pictures(figures.frame_grid([frame.image for frame in frames], columns=8))
 
-# %% mystnb={"image": {"alt": "Twelve training frames with the 21 joints drawn on, one colour a finger"}} tags=["hide-input"]
+# %% caption="The same labels as in the files. A hidden joint has a label too: the renderer knows where it is." mystnb={"image": {"alt": "Twelve training frames with the 21 joints drawn on, one colour a finger"}} tags=["hide-input"]
 show_pictures(figures.frame_grid([frame.image for frame in frames[:12]], uv=[frame.uv for frame in frames[:12]]))
 
 # %% [markdown]
 # RHD's frames come with a part mask and a depth map, STB's with a depth map of their own camera; the method uses neither.
 
-# %% mystnb={"image": {"alt": "One frame in colour, as part mask and as depth map"}} tags=["hide-input"]
+# %% caption="What the files hold for one frame. The method uses the colour picture alone." mystnb={"image": {"alt": "One frame in colour, as part mask and as depth map"}} tags=["hide-input"]
 from handpose.data import rhd, stb
 from handpose.data.frame import read_image
 
@@ -110,11 +112,11 @@ show_pictures(figures.frame_grid(list(pictures.values()), titles=list(pictures),
 # %% [markdown]
 # ## What the network sees
 #
-# A square around the joints, left hands mirrored to right ones; in training turned, and at most presets mirrored
-# top to bottom half of the time, all in one warp with the pose. The joints drawn here are the pose itself,
+# A square around the joints, left hands mirrored to right ones; in training turned, and, where the preset has the paper's
+# flip, mirrored top to bottom half of the time, all in one warp with the pose. The joints drawn here are the pose itself,
 # seen along the view axis. Above: as in evaluation. Below: as in training.
 
-# %% mystnb={"image": {"alt": "Six crops as the network sees them, above without and below with augmentation, joints drawn on"}} tags=["hide-input"]
+# %% caption="The pose goes with the picture: where a crop is turned, its joints are turned with it." mystnb={"image": {"alt": "Six crops as the network sees them, above without and below with augmentation, joints drawn on"}} tags=["hide-input"]
 import torch
 
 from handpose.data.augment import draw_augmentation, warp
@@ -123,7 +125,7 @@ from handpose.experiments import find_preset
 settings = find_preset(preset)
 rows = np.arange(6)
 draws = torch.Generator().manual_seed(0)
-print(f"in training: turned by up to {settings.max_rotation:.0f} degrees, mirrored with probability {settings.flip_probability}")
+print(f"in training: turned by up to {settings.max_rotation:.0f} degrees, mirrored with probability {settings.flip_probability:g}")
 crops, pose = torch.from_numpy(np.array(data.training.crops[rows])), torch.from_numpy(data.training.pose[rows])
 pictures, joints = [], []
 for augmentation in [(None, None), draw_augmentation(6, draws, settings.max_rotation, settings.flip_probability)]:
@@ -151,13 +153,17 @@ if all(path.exists() for path in factors.values()):
               f"{(table.hand == 'left').mean():.0%} left hands")
     shared = {name: len(set(factors["training"][name]) & set(factors["evaluation"][name])) for name in ("subject", "action")}
     print(f"shared by both: {shared['subject']} subjects, {shared['action']} actions")
-    shown = ["subject", "person", "action", "phase", "hand", "roll", "kelvin", "exposure", "background", "melanin", "sleeve"]
-    display(factors["training"][shown].head(6).round(2))
+    shown = {"subject": "subject", "person": "person", "action": "action", "phase": "phase", "hand": "hand", "roll": "roll (°)",
+             "kelvin": "lamp (K)", "exposure": "exposure (stops)", "background": "background", "melanin": "melanin",
+             "sleeve": "sleeve (mm)"}  # fmt: skip
+    table = factors["training"][list(shown)].head(6).round({"roll": 0, "kelvin": 0, "sleeve": 0, "phase": 2, "exposure": 2, "melanin": 2})
+    table = table.rename(columns=shown).map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
+    display(HTML(as_html(table, "What the first training frames are made of")))
     print(f"{len(factors['training'].columns)} columns in all, the angle of every joint among them")
 else:
     print("this dataset comes without such a table")
 
-# %% mystnb={"image": {"alt": "Histograms for training and evaluation: hand size in the picture, hand scale, distance from the camera"}} tags=["hide-input"]
+# %% caption="People and actions differ between training and evaluation, but sizes and distances should lie in the same range." mystnb={"image": {"alt": "Histograms for training and evaluation: hand size in the picture, hand scale, distance from the camera"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(10, 2.8))
 for split, colour in (("training", "#0072B2"), ("evaluation", "#D55E00")):
     shards = getattr(data, split)

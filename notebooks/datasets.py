@@ -109,7 +109,7 @@ print("\n".join(f"{layout.upper()}: {text}" for layout, text in kind.items()))
 # The pickle holds a dict from the frame's number to `xyz` (42 × 3, metres, camera frame), `uv_vis` (42 × 3: u, v in pixels,
 # and whether the joint is visible) and `K` (3 × 3).
 
-# %% mystnb={"image": {"alt": "One frame in RHD's layout: the picture, the picture with the joints of the dominant hand, the mask of parts, the depth map"}} tags=["hide-input"]
+# %% caption="What RHD stores for one frame, here one of ours in its layout." mystnb={"image": {"alt": "One frame in RHD's layout: the picture, the picture with the joints of the dominant hand, the mask of parts, the depth map"}} tags=["hide-input"]
 show_pictures(figures_data.picture_row(examples.rhd_pictures(root["rhd"], 3)))
 
 # %% [markdown]
@@ -152,7 +152,7 @@ show_pictures(figures_data.picture_row(examples.rhd_pictures(root["rhd"], 3)))
 #     B1Counting_BB.mat, B1Counting_SK.mat ...    handPara: 3 x 21 x 1500, millimetres
 # ```
 
-# %% mystnb={"image": {"alt": "One moment in STB's layout seen by the left and right stereo camera, the colour camera with labels moved and not moved, which miss the hand, and the depth camera"}} tags=["hide-input"]
+# %% caption="In the fourth picture the labels were not moved from the depth camera to the colour camera: they miss the hand." mystnb={"image": {"alt": "One moment in STB's layout seen by the left and right stereo camera, the colour camera with labels moved and not moved, which miss the hand, and the depth camera"}} tags=["hide-input"]
 show_pictures(figures_data.picture_row(examples.stb_pictures(root["stb"]), around=2.0))
 
 # %% [markdown]
@@ -181,7 +181,7 @@ show_pictures(figures_data.picture_row(examples.stb_pictures(root["stb"]), aroun
 # The same hand, numbered four times. Two joints with one number are not one joint; a network that was trained on one order and
 # is measured on another has a large error, and nothing says why.
 
-# %% mystnb={"image": {"alt": "An open hand four times with the numbers of its 21 joints: canonical order as OpenPose, RHD for left and right hands, STB, MANO"}} tags=["hide-input"]
+# %% caption="Find one joint in all four, the tip of the index finger say: four numbers." mystnb={"image": {"alt": "An open hand four times with the numbers of its 21 joints: canonical order as OpenPose, RHD for left and right hands, STB, MANO"}} tags=["hide-input"]
 hand, mask = examples.open_hand()
 show_pictures(figures_data.joint_orders(hand.image, mask, hand.uv))
 
@@ -190,7 +190,7 @@ show_pictures(figures_data.joint_orders(hand.image, mask, hand.uv))
 
 # %% tags=["hide-input"]
 table = pd.DataFrame({"joint": JOINTS} | {name: one.order for name, one in CONVENTIONS.items()})
-display(HTML(as_html(table)))
+display(HTML(as_html(table, "The number of each joint in four orders")))
 for name, one in CONVENTIONS.items():
     print(f"{name}: {one.users}; {one.note}")
 
@@ -199,7 +199,7 @@ pairs = [("RHD, left", "canonical"), ("RHD, right", "canonical"), ("STB", "canon
          ("canonical", "RHD, left"), ("canonical", "STB"), ("canonical", "MANO"), ("RHD, left", "MANO"),
          ("STB", "RHD, left"), ("STB", "MANO")]  # fmt: skip
 arrays = [", ".join(map(str, index_array(*pair))) for pair in pairs]
-display(HTML(as_html(pd.DataFrame({"from": [source for source, _ in pairs], "to": [to for _, to in pairs], "take joints": arrays}))))
+display(HTML(as_html(pd.DataFrame({"from": [source for source, _ in pairs], "to": [to for _, to in pairs], "take joints": arrays}), "From one order to another")))
 
 # %% [markdown]
 # - **MANO has no tips.** Its skeleton has 16 joints; tips are points of the surface. Which points, and where they go in the
@@ -225,7 +225,7 @@ display(HTML(as_html(pd.DataFrame({"from": [source for source, _ in pairs], "to"
 # STB has the palm and no wrist. Codes that want a wrist go on from an MCP through the palm: wrist = MCP + factor × (palm − MCP).
 # They don't agree on the joint and the factor.
 
-# %% mystnb={"image": {"alt": "An open hand twice. Left: wrist, palm centre, middle MCP, STB's palm, and the two bones used as scale. Right: the wrists that four codes make up from STB's palm, one on the true wrist, the others beside it"}} tags=["hide-input"]
+# %% caption="Left: what others centre and scale by. Right: four ways to make up a wrist for STB, and where each puts it." mystnb={"image": {"alt": "An open hand twice. Left: wrist, palm centre, middle MCP, STB's palm, and the two bones used as scale. Right: the wrists that four codes make up from STB's palm, one on the true wrist, the others beside it"}} tags=["hide-input"]
 show_pictures(figures_data.roots_on_hand(hand.image, mask, hand.xyz, hand.K))
 
 # %% tags=["hide-input"]
@@ -236,7 +236,7 @@ lines = [
     for one in EXTRAPOLATIONS
 ]
 print(f"distance from the true wrist, mm: mean over {len(poses)} rendered frames")
-display(HTML(as_html(pd.DataFrame(lines))))
+display(HTML(as_html(pd.DataFrame(lines), "Made-up wrists: distance from the true one (mm), by where the palm lies")))
 
 # %% [markdown]
 # **Read the zero with care.** The true wrist is known because these hands are rendered; where STB's authors put the palm is
@@ -255,7 +255,7 @@ if results is None:
     print("no results yet: run `make book`, or execute notebooks/row.ipynb, first")
 else:
     print(f"dataset {dataset}, preset {preset}, {len(results)} evaluation frames, MEPE in mm")
-    display(HTML(as_html(protocols.palm_or_wrist(results, seeds=chosen))))
+    display(HTML(as_html(protocols.palm_or_wrist(results, seeds=chosen), "MEPE (mm) around the palm and around made-up wrists")))
 
 # %% [markdown]
 # ## View correction
@@ -265,7 +265,7 @@ else:
 # as the network's target has it: unturned it does not lie on the hand that the network sees, turned it does. Hands far from
 # the middle, the farthest first:
 
-# %% mystnb={"image": {"alt": "Five hands at the edge of their pictures: picture with box; crop with the unturned pose, which misses the hand; crop with the turned pose, which fits; warped picture with the turned pose"}} tags=["hide-input"]
+# %% caption="Compare the second and the third line: only the turned pose lies on the hand that the network sees." mystnb={"image": {"alt": "Five hands at the edge of their pictures: picture with box; crop with the unturned pose, which misses the hand; crop with the turned pose, which fits; warped picture with the turned pose"}} tags=["hide-input"]
 frames = STB(root["stb"], "evaluation") if dataset == "stb" else RHD(root["rhd"], "evaluation")
 edge = examples.at_the_edge(frames, 5)
 corrections = [examples.corrected(frame, frames.root_joint) for frame in edge]
@@ -286,7 +286,7 @@ show_pictures(figures_data.view_correction([frame.image for frame in edge], corr
 # In training a picture is turned by up to 45 degrees about the box's middle, and, with probability one half, mirrored top to
 # bottom first. The pose is turned and mirrored with it. Left hands are mirrored to right ones before.
 
-# %% mystnb={"image": {"alt": "One hand as it is, turned by four angles, mirrored top to bottom, mirrored and turned; below with the pose drawn on, which follows"}} tags=["hide-input"]
+# %% caption="Picture and pose are turned and mirrored together, so they still fit." mystnb={"image": {"alt": "One hand as it is, turned by four angles, mirrored top to bottom, mirrored and turned; below with the pose drawn on, which follows"}} tags=["hide-input"]
 changes = [(0, False), (-45, False), (-20, False), (20, False), (45, False), (0, True), (30, True)]
 titles = ["as it is", "-45°", "-20°", "+20°", "+45°", "mirrored", "mirrored, +30°"]
 pictures, joints = examples.augmented(edge[-1], changes)
@@ -300,10 +300,10 @@ show_pictures(figures_data.augmentations(pictures, joints, titles))
 
 # %% tags=["hide-input"]
 how, who = protocols.described(protocols.PROTOCOLS)
-display(HTML(as_html(how)))
+display(HTML(as_html(how, "Protocols: how each measures")))
 
 # %% tags=["hide-input"]
-display(HTML(as_html(who)))
+display(HTML(as_html(who, "Protocols: who measures so, and where it is written")))
 
 # %% [markdown]
 # - **Centred**: "both" moves both poses so that their roots meet. "target" moves the true pose alone: the predicted one stays
@@ -318,7 +318,7 @@ display(HTML(as_html(who)))
 # ### The same predictions under each
 #
 # Nothing is trained here: stored predictions are measured again. Mean and median in millimetres; all of them means over the
-# seeds.
+# seeds. Where the true pose alone is centred, over the seeds that kept the predicted root.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 if results is None:
@@ -326,9 +326,9 @@ if results is None:
 else:
     comparison = protocols.compare_protocols(results, seeds=chosen)
     print(f"dataset {dataset}, preset {preset}, {len(results)} evaluation frames")
-    display(HTML(as_html(protocols.compared(comparison))))
+    display(HTML(as_html(protocols.compared(comparison), "The same predictions under each protocol")))
 
-# %% mystnb={"image": {"alt": "Mean error and AUC of mean pose, baseline and D3 under each protocol, one line a protocol; the same numbers as in the table above"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="The same predictions, so all that moves from line to line is the protocol." mystnb={"image": {"alt": "Mean error and AUC of mean pose, baseline and D3 under each protocol, one line a protocol; the same numbers as in the table above"}} tags=["hide-input", "nbval-ignore-output"]
 if results is not None:
     figures_data.protocol_dots(comparison)
     plt.show()
@@ -339,8 +339,8 @@ if results is not None:
 # %% [markdown]
 # - **"Not kept"** under hand3d says that the predicted root is not known (a "?" in the figure). This book measures
 #   predictions centred on their own root, and older results were stored that way: where the network had put the root is
-#   lost. Newer ones keep it. The line "hand3d, both centred" is all else of that protocol. The mean pose has its root at
-#   the origin by construction.
+#   lost. Newer ones keep it, so a row may have it for some seeds only, and the line "hand3d" is over these. The line "hand3d,
+#   both centred" is all else of that protocol, over all seeds. The mean pose has its root at the origin by construction.
 # - **Our `protocol="hand3d"`**, the `auc_hand3d` of the run cards, is that code's grid and its averages on our 21 joints, both
 #   poses centred. The line "hand3d" is its protocol to the letter, tested against the formulas.
 # - **The grid.** "this book" and "STB's old curves" differ in nothing but the number of thresholds, "BiHand" and "Minimal-Hand"

@@ -68,6 +68,7 @@ from IPython.display import HTML, display
 from handpose.decisions import VARIANTS, as_html, forest_plot, measured, measured_text, measures, measures_text
 from handpose.notebook import project_path, show_card, show_run
 from handpose.results import Results, results_folder
+from handpose.tables import counted
 
 where = (preset, dataset, project_path(output_dir), recorded)
 results = Results(results_folder(*where))
@@ -78,7 +79,7 @@ used = [results[row, seed] for row in rows for seed in results.seeds(row)]
 print(f"dataset {dataset}, preset {preset}, {len(results)} evaluation frames")
 if dataset == "synthetic":
     print("synthetic hands, rendered for this book: not RHD")
-print("seeds: " + ", ".join(f"{row}: {len(results.seeds(row))}" for row in rows))
+print("seeds: " + counted({row: results.seeds(row) for row in rows}))
 
 # %% [markdown]
 # ## Choices of measuring
@@ -88,7 +89,7 @@ print("seeds: " + ", ".join(f"{row}: {len(results.seeds(row))}" for row in rows)
 # Look at whether the change stays what it was: where it does, the choice shifts all figures alike and decides nothing.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-display(HTML(as_html(measures_text(measures(results)))))
+display(HTML(as_html(measures_text(measures(results)), "The same predictions, measured in other ways")))
 
 # %% [markdown]
 # **Should I compare my AUC with the paper's?** Only with the same thresholds. "AUC 20-50 mm" is computed in at least two
@@ -106,7 +107,8 @@ display(HTML(as_html(measures_text(measures(results)))))
 # **What should I centre poses on?** The root's own error moves all other joints with it. A single joint such as the wrist
 # may be less steady than the midpoint of two. Figures with different roots can't be compared.
 #
-# One more choice can't be read from what is stored: the field's older code centres the true pose only.
+# One more choice has a page of its own: the field's older code centres the true pose only, so the predicted root counts. Where
+# a run has kept that root, [the datasets and protocols](datasets.ipynb) compare the two: "hand3d" and "hand3d, both centred".
 
 # %% [markdown]
 # ## Choices of training
@@ -126,7 +128,7 @@ display(HTML(as_html(measures_text(measures(results)))))
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 table = measured(*where)
-display(HTML(as_html(measured_text(table))))
+display(HTML(as_html(measured_text(table), "Rows trained with one other setting")))
 compared = sorted({seed for text in table["seeds"] if text for seed in text.split(", ")})
 missing = table.loc[table["verdict"] == "not run", "setting"]
 if len(compared) == 1:
@@ -135,7 +137,7 @@ if len(missing):
     print(f"not run: {', '.join(missing)}")
     print(f"to train what is missing: python -m handpose.decisions --preset {preset} --dataset {dataset}")
 
-# %% mystnb={"image": {"alt": "Effect of each other setting on MEPE in mm with its 95 % interval around a line at 0, and a grey bar as wide as chance; the same numbers as in the table above"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="The rows of the table as a picture: a dot outside its grey bar is more than chance. Left is better than our choice." mystnb={"image": {"alt": "Effect of each other setting on MEPE in mm with its 95 % interval around a line at 0, and a grey bar as wide as chance; the same numbers as in the table above"}} tags=["hide-input", "nbval-ignore-output"]
 if len(missing) < len(table):
     forest_plot(table)
     plt.show()

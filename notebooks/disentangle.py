@@ -90,7 +90,7 @@ print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics'
 if result.stale:
     print(f"stale: {result.stale}")
 
-# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Each term of the loss as it enters the sum, and what it does to the error. mse and kl: eqs. 2 and 3; discriminator: eq. 1; generator: the encoder's side of the same game, so one of the two rises when the other falls." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves([epoch for epoch in result.history if epoch["stage"] == result.card["stage"]])
 plt.show()
 show_run(result)
@@ -99,7 +99,7 @@ show_run(result)
 # Where the two kinds of pose latent lie: the first two principal axes of the true poses' latents, evaluation split.
 # The discriminator works to make the two clouds one.
 
-# %% mystnb={"image": {"alt": "Scatter of pose latents from pose encoder and picture encoder on two principal axes"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="If the discriminator had nothing left to tell apart, the two clouds would be one." mystnb={"image": {"alt": "Scatter of pose latents from pose encoder and picture encoder on two principal axes"}} tags=["hide-input", "nbval-ignore-output"]
 if (result.folder / "analysis.npz").exists() and result.card["settings"]["disentangle"]:
     z_rgb = result.analysis["latent"][:512, :64].astype(np.float32)
     z_true = result.analysis["latent_pose"][:512].astype(np.float32)

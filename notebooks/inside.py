@@ -136,9 +136,10 @@ if maps:
     factors = results.factors.iloc[:count].astype({"subject": str}) if len(results.factors) else {}
     colourings = {words: factors[name].to_numpy() for name, words in names.items() if name in factors}
     show(figures_inside.interactive_latents(maps, colourings), "latents",
-         f"Scatter of latents of {count} pictures and of their true poses on a plane, a stop of the slider each: {', '.join(maps)}")
+         f"Scatter of latents of {count} pictures and of their true poses on a plane, a stop of the slider each: {', '.join(maps)}",
+         "Move the slider from before disentanglement to after refinement, and watch whether the two clouds meet.")
 
-# %% mystnb={"image": {"alt": "The latent clouds of pictures and of true poses, one panel each before disentanglement, after it, after alignment and after refinement"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="The stops of the slider, side by side. Thin lines join a picture with its own pose; axes differ from panel to panel." mystnb={"image": {"alt": "The latent clouds of pictures and of true poses, one panel each before disentanglement, after it, after alignment and after refinement"}} tags=["hide-input", "nbval-ignore-output"]
 if maps:
     figures_inside.latents_static(maps, width=9)
     plt.show()
@@ -186,10 +187,10 @@ else:
 # joints move, and how much of that is left when the hand may be turned back, which is a change of shape. Below, the first hand
 # two standard deviations to either side.
 
-# %% mystnb={"image": {"alt": "One picture's hand, and the hands two standard deviations below and above it, one column for each direction"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Read a column from top to bottom: what one direction does to a hand. The first ones turn it, later ones bend fingers." mystnb={"image": {"alt": "One picture's hand, and the hands two standard deviations below and above it, one column for each direction"}} tags=["hide-input", "nbval-ignore-output"]
 if arrays is not None:
     table, count = effect_table(arrays, starts), len(arrays["share"])
-    display(HTML(as_html(table, "")))
+    display(HTML(as_html(table, "", "What one standard deviation of each direction does")))
     sizes = (-2, 0, 2)
     hands = np.stack([decode(arrays, starts[0] + size * np.eye(count)) for size in sizes], 1)
     figures_inside.directions_static(hands, table.index, [f"{size:+d} sd" if size else "start" for size in sizes])
@@ -207,7 +208,7 @@ if arrays is not None:
 # that stay where they are. On the left the three pictures; on the right what each row predicts from them, in the colour
 # of the picture's title, over the true pose in grey.
 
-# %% mystnb={"image": {"alt": "Three frames: the unchanged picture, the one with another background and the one with another light; then what each row predicts from the three, over the true pose"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="A row that ignored background and light would show one hand only, three times on top of itself." mystnb={"image": {"alt": "Three frames: the unchanged picture, the one with another background and the one with another light; then what each row predicts from the three, over the true pose"}} tags=["hide-input", "nbval-ignore-output"]
 paired = [row for row in run if kept(row, "pair_background", run[row][0])]
 if not paired:
     print("frames of this dataset can't be drawn again, or no row was analysed")
@@ -234,7 +235,8 @@ if ends:
     kinds = {"true": "target"} | {change: change for change in CHANGES}
     poses = {name: {key: exchanged[row][f"pair_{kind}"][picked] for key, kind in kinds.items()} for name, row in ends.items()}
     show(figures_inside.interactive_pairs(poses, [str(results.frame[place]) for place in places]), "pairs",
-         f"3D hands predicted from the unchanged picture, with another background, and in another light: {' beside '.join(ends)}")
+         f"3D hands predicted from the unchanged picture, with another background, and in another light: {' beside '.join(ends)}",
+         "The closer the three coloured hands lie to each other, the less the row minds background and light.")
 
 # %% [markdown]
 # How far the prediction moves from the one for the unchanged picture, mean over the joints of a hand. Boxes hold the middle
@@ -250,7 +252,8 @@ if paired:
         for row, numbers in seeds_of_pairs.items()
     }
     show(figures_inside.interactive_moved(moved), "moved",
-         f"Box plot: how far predictions move under another background and in another light, rows {', '.join(paired)}")
+         f"Box plot: how far predictions move under another background and in another light, rows {', '.join(paired)}",
+         "Lower is steadier. Compare boxes of one colour.")
     means = {f"other {change} (mm)": {row: f"{one[change].mean():.1f}" for row, one in moved.items()} for change in CHANGES[1:]}
     display(HTML(as_html(pd.DataFrame(means).rename_axis("row"), "row-{}.html", "Predictions move by, mean over frames and seeds")))
     show_run(*runs_of(paired))
@@ -273,7 +276,8 @@ bent = inside.bend(true, "index", 40, left=bool(results.left[place]))
 print(f"evaluation frame {results.frame[place]}, scale {scale:.1f} mm")
 hands = {"true pose": true, "index finger bent": bent}
 show(figures_losses.interactive_chain_space({name: inside.chain_space(hand, scale) for name, hand in hands.items()}), "kcs",
-     "Heat map of the 20 by 20 kinematic chain space matrix of a hand, with the index finger bent, and the difference")
+     "Heat map of the 20 by 20 kinematic chain space matrix of a hand, with the index finger bent, and the difference",
+     "What the KCS loss sees. Point at a cell for its two bones; choose \"difference\" to see what bending one finger changes.")
 
 # %% [markdown]
 # **Joint-line distances** (eq. 14): from each joint, a line of the map, to the lines through two other joints, its columns.
@@ -282,7 +286,8 @@ show(figures_losses.interactive_chain_space({name: inside.chain_space(hand, scal
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 show(figures_losses.interactive_lines({name: inside.line_distances(hand) for name, hand in hands.items()}), "joint-lines",
-     "Heat map of the distances of 21 joints to all lines through two others, with the index finger bent, and the difference")
+     "Heat map of the distances of 21 joints to all lines through two others, with the index finger bent, and the difference",
+     "What the GEO loss sees. Point at a cell for its joint and line.")
 
 # %% [markdown]
 # ## Where the losses pull
@@ -300,11 +305,12 @@ show(figures_losses.interactive_lines({name: inside.line_distances(hand) for nam
 # %% tags=["hide-input", "nbval-ignore-output"]
 pulls = inside.pulls(bent, true, scale)
 show(figures_losses.interactive_pulls(bent, true, pulls), "pulls",
-     "3D hand with a bent index finger, and arrows at its joints along minus the gradient of squared error, KCS or GEO")
+     "3D hand with a bent index finger, and arrows at its joints along minus the gradient of squared error, KCS or GEO",
+     "Which way each loss pulls the joints. Choose a loss above, then turn the hand.")
 
-# %% mystnb={"image": {"alt": "The bent hand over its target, with arrows where the squared error, KCS and GEO pull, one panel each"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Squared error, KCS and GEO on the same hand. Only the squared error says where the finger has to go." mystnb={"image": {"alt": "The bent hand over its target, with arrows where the squared error, KCS and GEO pull, one panel each"}} tags=["hide-input", "nbval-ignore-output"]
 show_pictures(figures_losses.pulls_static(bent, true, pulls, width=9))
-display(HTML(as_html(inside.pull_table(pulls, "index"), "")))
+display(HTML(as_html(inside.pull_table(pulls, "index"), "", "Where the losses pull, in numbers")))
 
 # %% [markdown]
 # ## What injection does to the gradients
@@ -317,9 +323,10 @@ display(HTML(as_html(inside.pull_table(pulls, "index"), "")))
 norms = {row: [claims.gradient_norms(result) for result in runs_of([row])] for row in ("baseline", "A") if row in run}
 if len(norms) == 2:
     show(figures_inside.interactive_gradients(norms), "gradients",
-         "Gradient norm of each layer, baseline and row A, with a slider over the epochs of stage 1")
+         "Gradient norm of each layer, baseline and row A, with a slider over the epochs of stage 1",
+         "One epoch at a time, each seed a thin line. A line that falls less towards the left has lost less gradient.")
 
-# %% mystnb={"image": {"alt": "Gradient norm of each layer on a logarithmic axis, row A and baseline, a line an epoch"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="All epochs at once. The claim would be a line that falls less towards the left." mystnb={"image": {"alt": "Gradient norm of each layer on a logarithmic axis, row A and baseline, a line an epoch"}} tags=["hide-input", "nbval-ignore-output"]
 if len(norms) == 2:
     claims.gradient_plot(norms)
     plt.show()

@@ -91,6 +91,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import HTML, display
 
 import handpose
 from handpose import figures_own, own_picture, pictures
@@ -99,6 +100,7 @@ from handpose.notebook import project_path, show, show_card, show_pictures
 from handpose.photo import read_photo
 from handpose.results import Results, obtain
 from handpose.runs import open_run, prepare_data
+from handpose.tables import as_html
 
 if picture and recorded:
     raise ValueError("a picture of your own needs the networks, which are not kept with the recorded results: leave recorded away")
@@ -150,7 +152,7 @@ else:
             pose = own_picture.pose_of(predictor, **known)
             print("predicted now, by the networks of the run")
 
-# %% mystnb={"image": {"alt": "Left: the whole picture with the box. Right: the part around the hand with the predicted skeleton"}} tags=["hide-input"]
+# %% caption="The box is all the network is shown; the joints are what it answers." mystnb={"image": {"alt": "Left: the whole picture with the box. Right: the part around the hand with the predicted skeleton"}} tags=["hide-input"]
 if pose:
     show_pictures(figures_own.box_and_close(pose.image, pose.uv, pose.box))
 
@@ -166,9 +168,10 @@ if pose:
 # %% tags=["hide-input", "nbval-ignore-output"]
 if pose:
     drawing = figures_own.interactive_hand(pose.relative, f"{pose.hand} hand", everything.root_joint)
-    show(drawing, "own-hand", f"The predicted {pose.hand} hand in 3D: 21 joints and the bones between them")
+    show(drawing, "own-hand", f"The predicted {pose.hand} hand in 3D: 21 joints and the bones between them",
+    "What the network answers, in millimetres. Point at a joint for its name and place.")
 
-# %% mystnb={"image": {"alt": "The predicted hand, still: as the camera sees it, from the left, from above"}} tags=["hide-input"]
+# %% caption="One prediction from three sides. Depth, seen from the left and from above, is what a single picture tells least." mystnb={"image": {"alt": "The predicted hand, still: as the camera sees it, from the left, from above"}} tags=["hide-input"]
 if pose:
     show_pictures(figures_own.three_views(pose.relative, everything.root_joint))
 
@@ -177,7 +180,8 @@ if pose:
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 if pose:
-    display(pd.DataFrame(pose.columns).set_index("joint").round(1).rename(columns=lambda name: name.replace("_", " ")))
+    table = pd.DataFrame(pose.columns).set_index("joint").map("{:.1f}".format).rename(columns=lambda name: name.replace("_", " "))
+    display(HTML(as_html(table.rename(index=lambda name: name.replace("_", " ")), "", "The 21 joints of this hand")))
 
 # %% [markdown]
 # ## What must I give?
@@ -256,9 +260,9 @@ if measured is None:
     print("not kept with this run: run this page with recorded=False")
 else:
     print(f"MEPE of row {row}, preset {preset}, {len(measured.errors[ALL])} evaluation frames of {dataset}")
-    display(figures_own.cost_table(measured.errors, ALL))
+    display(HTML(as_html(figures_own.cost_table(measured.errors, ALL).rename_axis("given"), "", "What it costs not to give something")))
 
-# %% mystnb={"image": {"alt": "Bars: MEPE with everything given, and with box, hand, camera or scale off or unknown"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="How much longer than the grey bar: what it costs not to know, or to be wrong." mystnb={"image": {"alt": "Bars: MEPE with everything given, and with box, hand, camera or scale off or unknown"}} tags=["hide-input", "nbval-ignore-output"]
 if measured is not None:
     figures_own.cost_bars(measured.errors, ALL)
     plt.show()

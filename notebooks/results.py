@@ -19,6 +19,9 @@
 # All rows of the paper's Tables 1 and 2, and what predicting the mean training pose gets. **Our figures are measured on
 # the dataset and preset named below, the paper's on RHD**: they can't be compared as numbers, only what a step gains.
 # Where a row has a page in this book, its name leads there.
+#
+# The paper has two datasets, and the rendered hands come in the file layouts of both: RHD's is on [Results](results.ipynb), STB's,
+# smaller and with one seed, on [Results on STB's layout](results-stb.ipynb).
 
 # %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
@@ -93,6 +96,8 @@ unseen = "an unseen background" if dataset == "stb" else "unseen subjects and ac
 print(f"{len(results)} evaluation frames of {unseen}")
 floor = measure(results.mean_pose, results.target, results.visible, results.root_joint)
 print(f"predicting the mean training pose: MEPE {floor['mepe']:.2f} mm")
+if dataset == "stb":
+    print("joint 0 of STB is the palm centre, which is also the root: it has no error of its own, and counts as one joint of 21")
 
 # %% tags=["hide-input"]
 if not rows:
@@ -129,11 +134,12 @@ HTML(as_html(ablation_table(results, TABLE_2, chosen), link, f"Decoders on {data
 # ## Table 3: beside other methods
 #
 # The paper's columns are figures it quotes, measured by their authors on RHD and STB under protocols that differ (the
-# [datasets and protocols](datasets.ipynb) page says how much that alone can change). Our column is this run's. A method
+# [datasets and protocols](datasets.ipynb) page says how much that alone can change). Our column is this run's: all methods
+# trained on the same frames ([the seven methods](peers.ipynb) has their costs and curves). A method
 # that was not trained on this run's frames has no figure there, and figures on other data do not take its place.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-HTML(as_html(comparison_table(results, chosen), link, f"Table 3: the paper's figures, and row D3 on {data_name}, preset {preset}"))
+HTML(as_html(comparison_table(results, chosen), link, f"Table 3: the paper's figures, and ours on {data_name}, preset {preset}"))
 
 # %% [markdown]
 # ## Controls
@@ -154,9 +160,10 @@ HTML(as_html(ablation_table(results, tuple(CONTROLS), chosen), link, f"Controls 
 # %% tags=["hide-input", "nbval-ignore-output"]
 curves = {row: [result.predicted for result in shown[row]] for row in rows} | {MEAN_POSE: [results.mean_pose]}
 show(figures.interactive_pck_bands(curves, results.target, root=results.root_joint), "pck-results",
-     "PCK of every row of Tables 1 and 2 and of the mean pose against the error threshold, 0 to 50 mm")
+     "PCK of every row of Tables 1 and 2 and of the mean pose against the error threshold, 0 to 50 mm",
+     "After the paper's Figure 3. The grey part is what the AUC is taken over.")
 
-# %% mystnb={"image": {"alt": "Left: PCK curves of every row of Tables 1 and 2 and of the mean pose, 0 to 50 mm. Right: the same less the baseline's"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Left, the curves lie nearly on each other; right, their difference to the baseline shows which row finds more joints, and at which distance." mystnb={"image": {"alt": "Left: PCK curves of every row of Tables 1 and 2 and of the mean pose, 0 to 50 mm. Right: the same less the baseline's"}} tags=["hide-input", "nbval-ignore-output"]
 figures.pck_bands(curves, results.target, root=results.root_joint, against="baseline" if "baseline" in rows else None)
 plt.show()
 show_run(*everyone)
@@ -166,11 +173,11 @@ show_run(*everyone)
 #
 # Numbers: mean error in mm, over frames and seeds. Colours: the difference to the baseline; blue is better, red is worse.
 
-# %% mystnb={"image": {"alt": "Table of numbers and colours: mean error of the wrist and of each finger, one line a row"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Where a row is better or worse than the baseline, finger by finger. Blue is better." mystnb={"image": {"alt": "Table of numbers and colours: mean error of the wrist and of each finger, one line a row"}} tags=["hide-input", "nbval-ignore-output"]
 figures.error_map(per_finger_table(results, rows, chosen).T, against="baseline")
 plt.show()
 
-# %% mystnb={"image": {"alt": "Table of numbers and colours: mean error of each of the 21 joints, one line a row"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="The same joint by joint: errors grow from the palm to the fingertips." mystnb={"image": {"alt": "Table of numbers and colours: mean error of each of the 21 joints, one line a row"}} tags=["hide-input", "nbval-ignore-output"]
 figures.error_map(per_joint_table(results, rows, chosen).T, against="baseline")
 plt.show()
 show_run(*everyone)
@@ -189,9 +196,10 @@ places = order[np.linspace(0.02 * len(order), 0.95 * len(order) - 1, 6).astype(i
 poses = {"ground truth": results.target[places]} | {name: results[row, seed].predicted[places] for name, row in both.items()}
 labels = [str(results.frame[index]) for index in places]
 show(figures_pose.interactive_poses(poses, labels, root=results.root_joint), "poses-results",
-     f"3D hands side by side: {', '.join(poses)}; six evaluation frames")
+     f"3D hands side by side: {', '.join(poses)}; six evaluation frames",
+     "After the paper's Figure 4. Drag one hand and the others turn with it; the slider goes from the best frame to the worst.")
 
-# %% mystnb={"image": {"alt": "Six evaluation frames, each with ground truth, baseline and proposed drawn in 3D"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="From a frame that both predict well to one that both miss. The number is the frame's mean error." mystnb={"image": {"alt": "Six evaluation frames, each with ground truth, baseline and proposed drawn in 3D"}} tags=["hide-input", "nbval-ignore-output"]
 frames = pictures.evaluation_frames(preset, dataset, project_path(data_root), everyone[0].card)
 images = None if frames is None else [pictures.evaluation_frame(results, index, frames).image for index in places]
 if frames is None:

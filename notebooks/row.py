@@ -16,8 +16,8 @@
 # %% [markdown]
 # # One row of the ablation
 #
-# Every row of Tables 1 and 2, and every control, is this notebook with another `row`. All of them side by side:
-# [results](results.ipynb).
+# Every row of Tables 1 and 2, every control, and every method of Table 3 is this notebook with another `row`. Side by side:
+# [results](results.ipynb), and [the seven methods](peers.ipynb).
 
 # %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
@@ -47,7 +47,7 @@ if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
-row: str = "D3"  # a row of Table 1 or 2, or a control
+row: str = "D3"  # a row of Table 1 or 2, a control, or a method of Table 3 ("Iqbal")
 seed: int = 0
 seeds: int = 1  # how many seeds, from `seed` on
 output_dir: str = "runs"  # relative to the checkout
@@ -71,12 +71,13 @@ preset, threads, recorded = fit(globals())
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import HTML, display
 
 from handpose import figures, figures_pose, pictures
-from handpose.experiments import find_row, row_stages, stage_owner
+from handpose.experiments import PEERS, find_row, row_stages, stage_owner
 from handpose.notebook import project_path, show, show_card, show_pictures, show_run
 from handpose.results import Results, obtain, results_folder
-from handpose.tables import mean_and_spread, relative_change, seeds_of
+from handpose.tables import as_html, mean_and_spread, seeds_of
 
 where = dict(preset=preset, dataset=dataset, output_dir=project_path(output_dir), recorded=recorded)
 options = dict(where, data_root=project_path(data_root), threads=threads, device=device)
@@ -98,11 +99,11 @@ print("\n".join(stale) if stale else "these results are what the code of this bo
 everything = Results(results_folder(**where))
 target, root = everything.target, everything.root_joint
 parts = find_row(row)
-base = parts.builds_on
+base = "D3" if row in PEERS else parts.builds_on
 measured = [result.card["metrics"] for result in results]
 mepe, auc = ([one[name] for one in measured] for name in ("mepe", "auc"))
 shown_seeds = f"seeds {chosen[0]} to {chosen[-1]}" if seeds > 1 else f"seed {seed}"
-print(f"row {row}: {parts.parts}" + (f"; builds on row {base}" if base else ""))
+print(f"row {row}: {parts.parts}" + (f"; held against row {base}" if row in PEERS else f"; builds on row {base}" if base else ""))
 print(f"dataset {dataset}, preset {preset}, {shown_seeds}, {len(everything)} evaluation frames")
 over = " (mean ± standard deviation over seeds)" if seeds > 1 else ""
 print(f"MEPE {mean_and_spread(mepe, 2)} mm, AUC 20-50 mm {mean_and_spread(auc, 3)}{over}")
@@ -110,19 +111,20 @@ print(f"mean training pose: MEPE {everything.errors('mean pose', None).mean():.2
 print(f"the paper, on RHD: MEPE {parts.paper:.2f} mm" if parts.paper else "a control of this book's own: not in the paper")
 
 # %% [markdown]
-# Each seed, and the same seed of the row that this one builds on. If a difference is more than chance, the
+# Each seed, and the same seed of the row that this one builds on (a method of Table 3 is held against row D3). If a difference is more than chance, the
 # [claims, measured](claims.ipynb) say.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 base_seeds = seeds_of(everything, base, chosen) if base else []
-table = pd.DataFrame({"MEPE (mm)": np.round(mepe, 2), "AUC 20-50": np.round(auc, 3)}, index=pd.Index(chosen, name="seed"))
+table = pd.DataFrame({"MEPE (mm)": np.round(mepe, 2), "AUC 20-50": [f"{one:.3f}" for one in auc]}, index=pd.Index(chosen, name="seed"))
 if base_seeds:
     base_mepe = pd.Series({number: everything.errors(base, number).mean() for number in base_seeds})
     table[f"MEPE of row {base}"] = base_mepe.round(2)
     table["change (mm)"] = (pd.Series(mepe, chosen) - base_mepe).round(2)
-display(table.fillna("not run"))
+display(HTML(as_html(table.fillna("not run"), "", f"Row {row}, seed by seed")))
 if base_seeds:
-    change = f"against row {base}: {100 * relative_change(everything, row, base_seeds):+.1f} %"
+    ratios = [everything.errors(row, number).mean() / everything.errors(base, number).mean() for number in base_seeds]
+    change = f"against row {base}: {100 * (np.mean(ratios) - 1):+.1f} %"
     if parts.paper and find_row(base).paper:
         change += f"; the paper, on RHD: {100 * (parts.paper / find_row(base).paper - 1):+.1f} %"
     print(change)
@@ -146,9 +148,9 @@ for stage in row_stages(row, preset):
         "seconds a seed": round(np.mean([result.card["stages"][stage]["seconds"] for result in results])),
         "MEPE after it (mm)": mean_and_spread([one[-1]["mepe"] for one in epochs[: 1 if stage == "warmup" else None]], 2),
     })
-display(pd.DataFrame(lines).set_index("stage"))
+display(HTML(as_html(pd.DataFrame(lines).set_index("stage"), "", f"The stages of row {row}")))
 
-# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs of all stages. Right: evaluation MEPE over the epochs, falling from stage to stage where the training works"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Dotted lines divide the stages. Left: terms of eqs. 1 to 7 and 17 as they enter their sums, rgb for pictures, pose for true poses. Right: the error that counts." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs of all stages. Right: evaluation MEPE over the epochs, falling from stage to stage where the training works"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves(*[result.history for result in results])
 plt.show()
 if seeds > 1:
@@ -158,7 +160,7 @@ show_run(*results)
 # %% [markdown]
 # ## PCK
 
-# %% mystnb={"image": {"alt": "PCK curves of this row, of the row it builds on and of the mean pose, 0 to 50 mm"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="The higher curve finds more joints within the same distance. The grey part is what the AUC is taken over." mystnb={"image": {"alt": "PCK curves of this row, of the row it builds on and of the mean pose, 0 to 50 mm"}} tags=["hide-input", "nbval-ignore-output"]
 curves = {f"row {row}": [result.predicted for result in results]}
 if base_seeds:
     curves[f"row {base}"] = [everything[base, number].predicted for number in base_seeds]
@@ -168,7 +170,8 @@ plt.show()
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 show(figures.interactive_pck_bands(curves, target, root=root), f"pck-row-{row}",
-     f"PCK of row {row}, of the row it builds on and of the mean pose against the error threshold, 0 to 50 mm")
+     f"PCK of row {row}, of the row it builds on and of the mean pose against the error threshold, 0 to 50 mm",
+     "The same, to read numbers off; a click on a name switches its line off.")
 if seeds > 1:
     print("lines: mean over seeds; bands: from the lowest seed to the highest")
 show_run(*results)
@@ -176,14 +179,14 @@ show_run(*results)
 # %% [markdown]
 # ## Joint by joint
 
-# %% mystnb={"image": {"alt": "Mean error of each of the 21 joints: bars for this row, ticks for the row it builds on"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Errors grow from the palm to the fingertips. A tick above its bar: this row is better there." mystnb={"image": {"alt": "Mean error of each of the 21 joints: bars for this row, ticks for the row it builds on"}} tags=["hide-input", "nbval-ignore-output"]
 joint_errors = {f"row {row}": np.stack([everything.errors(row, number).mean(0) for number in chosen])}
 if base_seeds:
     joint_errors[f"row {base}"] = np.stack([everything.errors(base, number).mean(0) for number in base_seeds])
 figures.error_per_joint(joint_errors)
 plt.show()
 
-# %% mystnb={"image": {"alt": "Mean error of the wrist and of each finger: bars for this row, ticks for the row it builds on"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="The same, finger by finger." mystnb={"image": {"alt": "Mean error of the wrist and of each finger: bars for this row, ticks for the row it builds on"}} tags=["hide-input", "nbval-ignore-output"]
 figures.error_per_finger(joint_errors)
 plt.show()
 show_run(*results)
@@ -194,7 +197,7 @@ show_run(*results)
 # Frames around the median error and the worst ones, by the first seed: the true pose and the prediction drawn on the
 # picture. Predictions are relative to the root; they stand at the true one here.
 
-# %% mystnb={"image": {"alt": "Three evaluation frames of median error and the three worst, each with the true pose and with the predicted pose drawn on the picture"}} tags=["hide-input"]
+# %% caption="Left: what the typical error looks like. Right: where the network is wrong altogether." mystnb={"image": {"alt": "Three evaluation frames of median error and the three worst, each with the true pose and with the predicted pose drawn on the picture"}} tags=["hide-input"]
 predicted = results[0].predicted
 errors = everything.errors(row, seed).mean(1)
 order, middle = np.argsort(errors), len(errors) // 2
@@ -220,9 +223,10 @@ shown = order[np.linspace(0, len(order) - 1, 7).astype(int)[[0, 2, 3, 4, 6]]]
 labels = [f"{everything.frame[index]} ({errors[index]:.0f} mm)" for index in shown]
 poses = {"ground truth": target[shown], f"row {row}": predicted[shown]}
 show(figures_pose.interactive_poses(poses, labels, root=root), f"poses-row-{row}",
-     f"3D hands: ground truth beside row {row}, {len(shown)} evaluation frames")
+     f"3D hands: ground truth beside row {row}, {len(shown)} evaluation frames",
+     "The truth beside this row. The slider goes from the best frame to the worst, its error in brackets.")
 
-# %% mystnb={"image": {"alt": "Evaluation frames from best to worst: the picture, the ground truth and the prediction in 3D"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="The same frames as above, with their pictures. The number is the frame's mean error." mystnb={"image": {"alt": "Evaluation frames from best to worst: the picture, the ground truth and the prediction in 3D"}} tags=["hide-input", "nbval-ignore-output"]
 images = None if frames is None else [pictures.evaluation_frame(everything, index, frames).image for index in shown]
 show_pictures(figures_pose.poses_static(images, poses, {f"row {row}": errors[shown]}, width=7, root=root))
 show_run(results[0])

@@ -96,7 +96,7 @@ print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics'
 if result.stale:
     print(f"stale: {result.stale}")
 
-# %% mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Only where the joints are on the picture is learned here, so the error on the right, with depth unknown, is still large." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves([epoch for epoch in result.history if epoch["stage"] == result.card["stage"]])
 plt.show()
 show_run(result)

@@ -52,16 +52,19 @@ def build(site):
 
 
 @pytest.fixture(scope="session")
-def browser():
-    """One Chromium for the whole session, drawing 3D in software."""
+def chromium_options():
+    """How a Chromium is started that draws 3D in software."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
+    return {"executable_path": CHROMIUM, "args": ["--no-sandbox", "--disable-gpu", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]}
+
+
+@pytest.fixture(scope="session")
+def browser(chromium_options):
+    """One Chromium for the whole session, drawing 3D in software."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"],
-        )
+        chromium = playwright.chromium.launch(**chromium_options)
         yield chromium
         chromium.close()

@@ -222,7 +222,7 @@ def main():
     print(f"{len(bad)} of {options.count} were neither read right nor refused in one line")
     if options.output:
         counts = {layout: {name: counted[name] for name in (*GOOD, *BAD)} for layout, counted in outcomes.items()}
-        about = {key: environment()[key] for key in ("commit", "dirty", "versions", "platform")}
+        about = {key: environment()[key] for key in ("source", "commit", "dirty", "versions", "platform")}
         write_json(options.output, {"count": options.count, "seed": options.seed, "outcomes": counts, "bad": bad, **about})
     return 1 if bad else 0
 

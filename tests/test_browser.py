@@ -1,14 +1,18 @@
 """Every page of the built book in a real browser with the network cut off, at the widths of a phone, a tablet and a desk."""
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[1]
-WIDTHS = (1600, 1024, 390)
+#: The narrowest first: a page is opened at it, and there the 3D scenes are the quickest to draw.
+WIDTHS = (390, 1024, 1600)
 #: The theme writes this script into each page twice, and the second copy stops at its first line.
 KNOWN = "Identifier 'THEBE_JS_URL' has already been declared"
 PAGES = [found[1] for line in (ROOT / "_toc.yml").read_text().splitlines() if (found := re.search(r"(?:file|root): (\S+)", line))]
@@ -83,10 +87,9 @@ def axe(page):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*PAGES, *OTHERS])
-def test_a_page_reads_well_offline_at_every_width(built, browser, name):
-    path = built / f"{name}.html"
-    with Visit(browser) as visit:
+def read(browser, path):
+    """Open a page and look at it at every width; an AssertionError says what is wrong."""
+    with Visit(browser, WIDTHS[0]) as visit:
         page = visit.open(path)
         text = path.read_text()
         assert page.locator(".js-plotly-plot .main-svg").first.count() == ("Plotly.newPlot" in text)
@@ -99,13 +102,43 @@ def test_a_page_reads_well_offline_at_every_width(built, browser, name):
         assert page.locator("mjx-merror").count() == 0
         assert page.locator("mjx-container").count() >= page.locator(".math").count()
         for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 900})
-            page.wait_for_timeout(150)
+            if width != WIDTHS[0]:
+                page.set_viewport_size({"width": width, "height": 900})
+                page.wait_for_timeout(150)
             inside, whole = page.evaluate("[document.scrollingElement.clientWidth, document.scrollingElement.scrollWidth]")
             assert whole <= inside, f"at {width} px the page is {whole} px wide: {page.evaluate(WIDEST)}"
             if width < 1600:  # 1024 has the sidebar, as wider screens have
                 assert axe(page) == [], f"at {width} px"
         assert visit.errors == [] and visit.outside == []
+
+
+@pytest.fixture(scope="module")
+def readings(request, built, chromium_options):
+    """What ``read`` finds on each page that a chosen test asks for: futures, filled by one browser a processor core."""
+    from playwright.sync_api import sync_playwright
+
+    mine = threading.local()
+
+    def start():
+        mine.playwright = sync_playwright().start()
+        mine.browser = mine.playwright.chromium.launch(**chromium_options)
+
+    def close():
+        mine.browser.close()
+        mine.playwright.stop()
+
+    asked = [item.callspec.params["name"] for item in request.session.items if "readings" in item.fixturenames]
+    workers = min(2, len(asked))
+    together = threading.Barrier(workers)
+    with ThreadPoolExecutor(workers, initializer=start) as pool:
+        yield {name: pool.submit(lambda name=name: read(mine.browser, built / f"{name}.html")) for name in asked}
+        for _ in range(workers):
+            pool.submit(lambda: (together.wait(60), close()))  # each thread closes its own
+
+
+@pytest.mark.parametrize("name", [*PAGES, *OTHERS])
+def test_a_page_reads_well_offline_at_every_width(readings, name):
+    readings[name].result()
 
 
 @pytest.mark.parametrize("name", ["book/intro", "book/method", "book/runs/results", "book/runs/claims", "book/api/losses"])
@@ -220,6 +253,21 @@ def test_the_latent_explorer_moves_its_hand_when_a_slider_is_moved(built, browse
         assert visit.errors == [] and visit.outside == []
 
 
+def test_a_hand_is_on_paper_too(built, browser):
+    """What the graphics card drew is blank in print: a still drawing takes its place, and goes again."""
+    with Visit(browser, 1024) as visit:
+        page = visit.open(built / "book" / "intro.html")
+        page.evaluate("""() => addEventListener("beforeprint", () => {
+            window.printed = [...document.querySelectorAll(".on-paper .js-line")].map(line => line.getAttribute("d").length); })""")
+        page.pdf()
+        assert len(page.evaluate("window.printed")) >= 3 and min(page.evaluate("window.printed")) > 40
+        assert page.locator(".on-paper").count() == 0
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        assert page.locator(".on-paper svg.main-svg").first.is_visible() and not page.locator("#hand").is_visible()
+        assert visit.errors == []
+
+
 def test_the_keyboard_reaches_the_text_first(built, browser):
     with Visit(browser, 1024) as visit:
         page = visit.open(built / "book" / "intro.html")
@@ -291,20 +339,34 @@ def test_pages_and_shared_files_are_light(built):
 
 
 def test_what_cells_print_is_numbered_and_can_be_referred_to(built):
-    """Pictures, figures to turn and tables of the notebooks are counted with those of the prose, none twice."""
-    numbers = {"figure": [], "table": []}
+    """Pictures, figures to turn and tables of the notebooks are counted with those of the prose, from 1 in each chapter."""
+    chapters = {}
     for name in PAGES:
         text = (built / f"{name}.html").read_text()
-        for kind, number in re.findall(r'<span class="caption-number">Our (figure|table) (\d+)\s*</span>', text):
+        numbers = {"figure": [], "table": []}
+        for kind, chapter, number in re.findall(r'<span class="caption-number">Our (figure|table) (?:(\d+)\.)?(\d+)\s*</span>', text):
             numbers[kind].append(int(number))
-    for kind, found in numbers.items():
-        assert sorted(found) == list(range(1, len(found) + 1)), kind
+            assert chapters.setdefault(chapter, name) == name, "two pages have one chapter's number"
+            assert f'<span class="section-number">{chapter}. </span>' in text if chapter else name == "book/intro"
+        for kind, found in numbers.items():
+            assert sorted(found) == list(range(1, len(found) + 1)), f"{name}: {kind}"
+    assert len(chapters) > 20
     results = (built / "book" / "runs" / "results.html").read_text()
     assert results.count('<caption><span class="caption-number">') == results.count("<caption>") > 2
     assert 'id="fig-pck-results"' in results and 'id="fig-poses-results"' in results
     for name in PAGES:
         text = (built / f"{name}.html").read_text()
         assert text.count("Plotly.newPlot(") == len(re.findall(r'<figure class="[^"]*turnable', text)), name
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_caption_does_not_repeat_the_alternative_text(built, name):
+    """Alternative text says what is drawn, for who can't see it; the caption says what to see in it."""
+    for figure in BeautifulSoup((built / f"{name}.html").read_text(), "html.parser").find_all("figure"):
+        caption = " ".join(figure.figcaption.get_text().split()) if figure.figcaption else ""
+        said = [one.get("alt") for one in figure.find_all("img")] + [one.get("aria-label") for one in figure.select("[role=img]")]
+        assert said and all(said), caption
+        assert not any(caption.partition("Our figure")[2].lstrip(" 0123456789.").startswith(one.strip()) for one in said), caption
 
 
 def test_icons_that_pages_use_are_kept(built):

@@ -22,7 +22,7 @@ def close_figures():
     plt.close("all")
 
 
-STATES = {f"{row}: {title}": (RNG.normal(size=(30, 2)), RNG.normal(size=(30, 2)) + 3, f"note {row}") for row, title in inside.STATES.items()}  # noqa: E501
+STATES = {f"{row}: {title}": (RNG.normal(size=(30, 2)), RNG.normal(size=(30, 2)) + 3, f"note {row}") for row, title in inside.STATES.items()}
 COLOURS = {"view": RNG.normal(size=30), "background": np.array(["stripes", "noise", "leaves"] * 10)}
 
 
@@ -99,14 +99,14 @@ def test_the_slider_over_pairs_shows_one_frame_at_a_time():
 def test_the_boxes_hold_the_quantiles():
     moved = {"baseline": {"background": np.arange(101.0), "light": np.arange(101.0) * 2}}
     background, light = figures_inside.interactive_moved(moved).data
-    assert [one[0] for one in (background.lowerfence, background.q1, background.median, background.q3, background.upperfence)] == [5, 25, 50, 75, 95]  # noqa: E501
+    assert [one[0] for one in (background.lowerfence, background.q1, background.median, background.q3, background.upperfence)] == [5, 25, 50, 75, 95]
     assert light.mean[0] == 100 and light.name == "other light"
 
 
 def test_the_chain_space_map_shows_bones_and_the_difference():
     views = {name: inside.chain_space(pose, 40.0) for name, pose in (("true", HAND), ("bent", BENT))}
     figure = figures_losses.interactive_chain_space(views)
-    assert [trace.name for trace in figure.data] == ["true", "bent", "difference"] and [trace.visible for trace in figure.data] == [True, False, False]  # noqa: E501
+    assert [trace.name for trace in figure.data] == ["true", "bent", "difference"] and [trace.visible for trace in figure.data] == [True, False, False]
     np.testing.assert_allclose(np.array(figure.data[2].z), views["bent"]["kcs"] - views["true"]["kcs"], atol=0.006)
     assert figure.data[2].zmin == -figure.data[2].zmax and figure.data[0].customdata[0][0] == 0
     length = np.linalg.norm(HAND[6] - HAND[5])

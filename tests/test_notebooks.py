@@ -21,7 +21,7 @@ import papermill
 import pytest
 from PIL import Image
 
-from handpose.experiments import CONTROLS, PARTS, ROWS, Preset, find_preset, find_row
+from handpose.experiments import CONTROLS, PARTS, PEERS, ROWS, Preset, find_preset, find_row
 from handpose.given import unpack
 from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, project_path, stale_page
 from handpose.predictor import Predictor
@@ -30,7 +30,7 @@ from handpose.runs import run_stage
 from handpose.trial import EXAMPLE, PRESET
 
 ROOT = Path(__file__).parents[1]
-ALL = ["align", "change_row", "claims", "data", "datasets", "decisions", "disentangle", "inside", "predict", "refine", "results", "row", "warmup"]  # noqa: E501
+ALL = ["align", "change_row", "claims", "data", "datasets", "decisions", "disentangle", "inside", "predict", "refine", "results", "row", "warmup"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -59,7 +59,7 @@ def test_parameters_are_those_of_the_package(path):
     known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded", "links"}
     if path.stem == "change_row":  # a row's parts and a preset's weights, by their own names and values
         own = {name: getattr(find_row(EXAMPLE), name) for name in PARTS if name != "longer"}
-        weights = {field.name: getattr(find_preset(PRESET), field.name) for field in fields(Preset) if "weight" in field.name or field.name == "beta"}  # noqa: E501
+        weights = {field.name: getattr(find_preset(PRESET), field.name) for field in fields(Preset) if "weight" in field.name or field.name == "beta"}
         del weights["weights"]
         assert {name: literal_eval(parameters[name]["default"]) for name in own | weights} == own | weights
         assert literal_eval(parameters["preset"]["default"]) == PRESET
@@ -193,9 +193,12 @@ def trainings(*config):
 def test_no_stage_is_trained_twice():
     once = trainings("preset=quick")
     assert len(once) == len(set(once))
+    methods = [training for training in once if training[0] in PEERS]
+    assert sorted(methods) == sorted((name, peer.stages[-1], "0") for name, peer in PEERS.items())  # one job for all stages of one
+    once = [training for training in once if training not in methods]
     rows = [training for training in once if not training[0].endswith("longer")]
     assert len(rows) == 12  # all twelve rows of both tables, the warm-up included
-    assert sorted(set(once) - set(rows)) == [(f"{row}-longer", stage, "0") for row, stage in (("A", "further"), ("B", "further"), ("D0", "refine"))]  # noqa: E501
+    assert sorted(set(once) - set(rows)) == [(f"{row}-longer", stage, "0") for row, stage in (("A", "further"), ("B", "further"), ("D0", "refine"))]
 
 
 def test_another_seed_costs_all_trainings_but_the_warm_up():
@@ -205,9 +208,9 @@ def test_another_seed_costs_all_trainings_but_the_warm_up():
 def test_every_row_has_its_page_and_recorded_pages_train_nothing():
     text = plan("--cores", "2", "--config", "preset=desktop", "seeds=3", "recorded=1")
     assert "/stages/" not in text
-    for row in (*ROWS, *CONTROLS):
+    for row in (*ROWS, *CONTROLS, *PEERS):
         assert f"runs/pages/synthetic-desktop-seed0to2-recorded/row-{row}.ipynb" in text
-    assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(ALL) - 1  # results twice
+    assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(PEERS) + len(ALL) - 1  # results twice
 
 
 def test_the_slurm_profile_plans_the_same_jobs():

@@ -111,6 +111,21 @@ def test_what_the_claims_need_is_kept(tiny):
         obtain("D1", **tiny).analysis
 
 
+def test_a_trial_is_not_analysed_until_somebody_asks(tiny, monkeypatch):
+    """And what an earlier training left does not stand beside the new predictions."""
+    options = tiny | dict(preset="tiny+beta=1e-4")
+    with monkeypatch.context() as patch:
+        patch.setattr(results.analysis, "analyse", lambda *_: pytest.fail("analysed"))
+        quick = obtain("A", analysed=False, **options)
+        assert obtain("A", analysed=False, **options).card == quick.card
+    assert not (quick.folder / "analysis.npz").exists()
+    asked = obtain("A", **options)
+    assert "latent" in asked.analysis and np.array_equal(asked.predicted, quick.predicted)
+    assert "latent" in obtain("A", analysed=False, **options).analysis  # what is there stays
+    results.write_json(asked.folder / "run.json", asked.card | {"identity": "another"})
+    assert not (obtain("A", analysed=False, **options).folder / "analysis.npz").exists()
+
+
 def test_the_decoder_of_the_whole_method_is_kept(tiny, whole):
     arrays, read = whole.explorer, whole.analysis["read_rgb"]
     steps = explorer.steps_of(arrays, read).clip(-explorer.REACH, explorer.REACH)

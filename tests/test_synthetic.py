@@ -336,6 +336,15 @@ def test_seed_split_and_index_each_change_the_frame():
     assert np.allclose(larger.joints(), drawn[0].joints())
 
 
+def test_set_up_compiles_and_leaves_no_hands_behind(tmp_path, monkeypatch):
+    from handpose.data.synthetic import compiled, kernels
+
+    monkeypatch.setattr(compiled.tempfile, "tempdir", str(tmp_path))
+    compiled.main()
+    assert list(tmp_path.iterdir()) == []
+    assert list((kernels.HERE / "__pycache__").glob("picture.*.nbc")) and list((kernels.HERE / "__pycache__").glob("paint.*.nbc"))
+
+
 def test_compiled_kernels_go_when_a_source_changes(tmp_path):
     from handpose.data.synthetic.kernels import drop_stale
 

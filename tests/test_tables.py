@@ -17,8 +17,11 @@ from handpose.tables import (
     comparison_table,
     interval,
     mean_and_spread,
+    peers_effects,
+    peers_table,
     per_finger_table,
     per_joint_table,
+    published_table,
     verdict_html,
 )  # fmt: skip
 
@@ -177,6 +180,33 @@ def test_table_3_sets_our_row_beside_the_quoted_figures_and_leaves_the_others_ou
     assert list(table.loc["Iqbal et al. 2018"]) == ["15.77", "", "", "", "not run", "not run"]
     page = as_html(table)
     assert page.count("row-D3.html") == 3  # the name and our two figures, not the paper's
+
+
+def test_table_3_with_methods_that_were_trained_here(tmp_path):
+    run = {("D3", 0): moved_by(21.0), ("D3", 1): moved_by(21.0), ("Iqbal", 0): moved_by(10.5), ("Iqbal", 1): moved_by(31.5), ("Moon", 4): moved_by(1.0)}
+    history = [{"seconds": 2.0, "images_per_second": 100.0}, {"seconds": 1.0, "images_per_second": 400.0}]
+    results = write_results(tmp_path, run, {("Iqbal", 0): history, ("Iqbal", 1): history})
+    for row in ("D3", "Iqbal"):  # a real preset, for the networks' size
+        for seed in (0, 1):
+            card = tmp_path / f"{row}-seed{seed}" / "run.json"
+            card.write_text(card.read_text().replace("tiny", "smoke"))
+    table = comparison_table(results, [0, 1])
+    assert table.loc["Iqbal et al. 2018"].iloc[4] == mean_and_spread([10.5 * 19 / 21, 31.5 * 19 / 21], 2)
+    assert "row-Iqbal.html" in as_html(table) and "row-Moon.html" not in as_html(table)
+    effects = peers_effects(results, [0, 1])
+    assert list(effects) == ["Iqbal et al. 2018"]  # Moon shares no seed with D3
+    assert effects["Iqbal et al. 2018"].per_seed == pytest.approx([10.5 * 19 / 21, -10.5 * 19 / 21], abs=0.01)
+    cost = peers_table(results, [0, 1])
+    assert list(cost.index) == list(comparison_table(results).index)
+    assert cost.loc["Iqbal et al. 2018", ["images/s, training", "images seen"]].tolist() == ["200", "600"]
+    assert cost.loc["Iqbal et al. 2018", "of the mean pose's"] == f"{21 / 20.5:.2f}"
+    assert cost.loc["Gu et al. 2020"].tolist() == ["not run", "", "not run", "", "", "", ""]
+
+
+def test_of_every_published_figure_it_is_said_how_it_was_measured():
+    table = published_table()
+    assert len(table) == 8 and table.loc["Iqbal et al. 2018", "paper, STB"] == ""
+    assert (table["protocol of these figures"] != "").all() and (table["comparable with the paper's?"][:-1] != "").all()
 
 
 def test_table_3_without_our_row_says_so(results):

@@ -213,6 +213,7 @@ def test_the_weekly_run_is_inside_colabs_image(stubs):
     assert code == 0 and call[:3] == ["docker", "run", "--rm"]
     assert call[-2:] == ["us-docker.pkg.dev/colab-images/public/runtime:latest", "/checkout/.ci/colab"]
     assert {"ADDRESS", "VERSION"} <= set(step["env"]) and (ROOT / ".ci" / "colab").exists()
+    assert 60 <= step["timeout-minutes"] < job["timeout-minutes"] - 10  # a step fails then, a job is only cancelled: no issue
     code, calls = stubs(SCRIPTS["colab: Make room for Colab's image"])
     assert code == 0 and calls[0][:3] == ["sudo", "rm", "-rf"] and not [path for path in calls[0][3:] if path.count("/") < 2]
 
@@ -251,6 +252,14 @@ def test_colabs_script_runs_a_notebook_as_a_reader_would(tmp_path):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert f"code of this book: commit {version[:12]}; installed: nothing" in done.stdout
     assert done.stdout.splitlines()[-1] == "all notebooks ran: data"
+
+
+def test_the_weekly_run_has_every_notebook_in_an_order_that_works():
+    """That of `make notebooks`."""
+    [names] = re.findall(r"(?m)\|\| set -- (.+)$", (ROOT / ".ci" / "colab").read_text())
+    [order] = re.findall(r"foreach name,([\w ]+),notebooks/", (ROOT / "Makefile").read_text())
+    assert names.split() == order.split()
+    assert sorted(names.split()) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.py"))
 
 
 def test_colabs_script_says_what_it_needs():

@@ -1,9 +1,9 @@
 """Figures and tables that notebooks print get captions and numbers, like those of the prose.
 
-A picture's caption is its ``mystnb.figure.caption``, a plotly figure's what ``handpose.notebook.show`` was given; without
-one, the alternative text stands there. A plotly figure shown as ``name`` can be referred to as ``fig-name``, or as
-``fig-page-name`` where the name does not hold the page's: one notebook can make several pages. HTML tables that bring a
-``<caption>`` are counted among the tables.
+Alternative text says what is drawn, a caption what to see in it: a picture's is its cell's metadata ``caption``, a
+plotly figure's what ``handpose.notebook.show`` was given. Without one, the alternative text stands there. A plotly
+figure shown as ``name`` can be referred to as ``fig-name``, or as ``fig-page-name`` where the name does not hold the
+page's: one notebook can make several pages. HTML tables that bring a ``<caption>`` are counted among the tables.
 """
 
 import html
@@ -36,7 +36,8 @@ class Number(SphinxTransform):
                 words = html.unescape(plot[2] or plot[1])
                 self.wrap(bundle, nodes.figure(names=[self.label(plot[3])], classes=["turnable"]), words)
             elif picture is not None and next(bundle.findall(nodes.figure), None) is None:
-                self.wrap(bundle, nodes.figure(), picture.get("alt", ""), nodes.container(classes=["picture"]))
+                words = _cell_caption(bundle) or picture.get("alt", "")
+                self.wrap(bundle, nodes.figure(), words, nodes.container(classes=["picture"]))
             elif caption:
                 self.wrap(bundle, printed_table(title=html.unescape(caption[1])))
         for figure in self.document.findall(nodes.figure):
@@ -65,6 +66,11 @@ def _is_bundle(node):
     return isinstance(node, nodes.container) and node.get("nb_element") == "mime_bundle"
 
 
+def _cell_caption(bundle):
+    cell = next((node for node in _ancestors(bundle) if "cell_metadata" in getattr(node, "attributes", {})), {})
+    return cell.get("cell_metadata", {}).get("caption", "")
+
+
 def _ancestors(node):
     while node.parent is not None:
         node = node.parent
@@ -78,7 +84,7 @@ def _write_numbers(app, doctree, docname):
         number = numbers.get(table["ids"][0])
         words = app.config.numfig_format["table"] % ".".join(map(str, number)) if number else ""
         for raw in table.findall(nodes.raw):
-            text = _CAPTION.sub(lambda found, words=words: f'<caption><span class="caption-number">{words}</span> {found[1]}</caption>', raw.astext())  # noqa: E501
+            text = _CAPTION.sub(lambda found, words=words: f'<caption><span class="caption-number">{words}</span> {found[1]}</caption>', raw.astext())
             raw.children = []
             raw += nodes.Text(text)
             raw.rawsource = text

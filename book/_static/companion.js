@@ -75,6 +75,20 @@
     };
   }
 
+  /* Paper gets nothing of what the graphics card drew: there the still drawing stands in, as the hand is turned just then. */
+  function putOnPaper() {
+    document.querySelectorAll(".js-plotly-plot").forEach((plot) => {
+      const turnable = plot.layout && Object.keys(plot.layout).some((key) => /^scene\d*$/.test(key));
+      if (!turnable || !flattens(plot.data)) return;
+      const paper = document.createElement("div"), [traces, layout] = still(plot.data, plot.layout);
+      paper.className = "on-paper";
+      plot.after(paper);
+      Plotly.newPlot(paper, traces, { ...layout, width: Math.min(plot.clientWidth, 680) }, { staticPlot: true });
+    });
+  }
+  window.addEventListener("beforeprint", putOnPaper);
+  window.addEventListener("afterprint", () => document.querySelectorAll(".on-paper").forEach((paper) => paper.remove()));
+
   function addRange(box, text, options, change) {
     const label = document.createElement("label"), input = document.createElement("input"), output = document.createElement("output");
     Object.assign(input, { type: "range", ...options.input });
@@ -127,26 +141,31 @@
     });
   }
 
-  /* Scenes side by side need room: on a phone they stand one below the other, each with its title. */
+  /* Scenes side by side need room: where there is little they stand in several lines, on a phone one below the other, each
+   * with its title. */
   function arrange(plot, scenes) {
     const titles = plot.layout.annotations || [], wide = { height: plot.layout.height };
     scenes.forEach((key, i) => {
       wide[`${key}.domain`] = structuredClone(plot.layout[key].domain);
       if (titles[i]) { wide[`annotations[${i}].x`] = titles[i].x; wide[`annotations[${i}].y`] = titles[i].y; }
     });
-    const narrow = { height: 40 + 260 * scenes.length };
-    scenes.forEach((key, i) => {
-      const top = 1 - i / scenes.length;
-      narrow[`${key}.domain`] = { x: [0, 1], y: [top - 0.9 / scenes.length, top] };
-      if (titles[i]) { narrow[`annotations[${i}].x`] = 0.5; narrow[`annotations[${i}].y`] = top; }
-    });
-    let stacked = false;
+    const inLines = (lines) => {
+      const columns = Math.ceil(scenes.length / lines), layout = { height: 40 + 260 * lines };
+      scenes.forEach((key, i) => {
+        const top = 1 - Math.floor(i / columns) / lines, left = (i % columns) / columns;
+        layout[`${key}.domain`] = { x: [left, left + 1 / columns], y: [top - 0.9 / lines, top] };
+        if (titles[i]) { layout[`annotations[${i}].x`] = left + 0.5 / columns; layout[`annotations[${i}].y`] = top; }
+      });
+      return layout;
+    };
+    let now = 1;
     const fit = () => {
-      const small = plot.clientWidth < 200 * scenes.length;
-      if (small === stacked) return;
-      stacked = small;
-      plot.parentElement.style.height = `${(small ? narrow : wide).height}px`;
-      Plotly.relayout(plot, small ? narrow : wide);
+      const beside = Math.max(1, Math.floor(plot.clientWidth / 200)), lines = Math.ceil(scenes.length / beside);
+      if (lines === now) return;
+      now = lines;
+      const layout = lines === 1 ? wide : inLines(lines);
+      plot.parentElement.style.height = `${layout.height}px`;
+      Plotly.relayout(plot, layout);
     };
     window.addEventListener("resize", fit);
     fit();

@@ -22,7 +22,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..geometry import hand_scale, normalise_pose, palm_centre
-from ..records import atomic_path, available_cores, digest, read_json, source_digest, write_json
+from ..records import atomic_path, available_cores, digest, read_json, source_digest, sweep, write_json
 from .crops import ROTATION_MARGIN, crop_of, cut, rectify
 from .untrusted import one_line
 
@@ -106,6 +106,7 @@ def write_shards(dataset, folder, size, workers=None, progress=True, view="crop"
     if (folder / "shards.json").exists():
         if read_json(folder / "shards.json")["settings"] != settings:
             raise ValueError(f"{folder} was made from other data, another size or older code: remove it and try again")
+        _tidy(folder)
         return open_shards(folder)
     if folder.exists():
         raise ValueError(f"{folder} holds something other than shards: choose another folder")
@@ -124,11 +125,17 @@ def write_shards(dataset, folder, size, workers=None, progress=True, view="crop"
                              "the same call then goes on where it stopped")  # fmt: skip
     _finish(work, chunks, shape, settings, dataset)
     os.rename(work, folder)
+    _tidy(folder)
+    return open_shards(folder)
+
+
+def _tidy(folder):
+    """Remove what was only there to go on from, also where an earlier call was ended before it could."""
     for leftover in [*folder.glob("labels-*.npz"), *folder.glob("raw.npy")]:
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)
+    sweep(folder)
     for other in folder.parent.glob(f"{glob.escape(folder.name)}.unfinished-*"):  # of older labels or code
         shutil.rmtree(other, ignore_errors=True)
-    return open_shards(folder)
 
 
 def _advice(dataset):

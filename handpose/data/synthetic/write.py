@@ -152,7 +152,7 @@ def write_synthetic(root, layout="rhd", training=0, evaluation=0, size=320, seed
             raise ValueError(
                 f"{root} holds synthetic hands made with {other}: choose another folder or remove it"
             )
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+    elif root.exists() and (not root.is_dir() or any(path.name != "synthetic.json.partial" for path in root.iterdir())):
         raise ValueError(f"{root} holds something other than synthetic hands: choose another, empty folder")
     else:
         root.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,193 @@
+"""The harness of Table 3's seven methods: picture coordinates, crops' cameras, and each method end to end at tiny size."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handpose import load, peers
+from handpose.cost import cost_of
+from handpose.data.augment import draw_augmentation, in_plane, warp
+from handpose.experiments import PEERS, PRESETS, TABLE_3, find_preset, find_row, row_name, row_stages, stage_owner, stage_settings
+from handpose.geometry import hand_scale, palm_centre
+from handpose.metrics import mepe
+from handpose.peers import parts
+from handpose.peers.picture import WithPicture, camera_of, crop_cameras, from_picture, root_depth, to_picture
+from handpose.runs import prepare_data, run_row, training_code
+
+TINY = "smoke+training=40+evaluation=12+batch=16"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module", params=["crop", "homography"])
+def data(request, folder):
+    return request.param, prepare_data(f"{TINY}+view={request.param}", output_dir=folder, progress=False)
+
+
+def hands(seed, count=4):
+    """Random hands in front of a camera, with all that ``to_picture`` asks for."""
+    draws = np.random.default_rng(seed)
+    xyz = draws.normal(0, 40, (count, 21, 3)) + [[[*draws.uniform(-100, 100, 2), draws.uniform(400, 900)]]]
+    K = np.array([[300.0, 0, 160], [0, 310, 120], [0, 0, 1]]).repeat(count).reshape(3, 3, count).transpose(2, 0, 1)
+    P = camera_of(K, draws.uniform(50, 250, (count, 2)), draws.uniform(40, 200, count), draws.random(count) < 0.5, None)
+    return xyz, P, palm_centre(xyz), hand_scale(xyz)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6))
+def test_the_picture_and_back_is_the_same_pose(seed):
+    xyz, P, root, scale = hands(seed)
+    picture = to_picture(xyz, P, root, scale)
+    assert np.abs(from_picture(picture, P, root[:, 2], scale) - xyz).max() < 1e-6
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6))
+def test_the_reference_bone_gives_the_roots_depth(seed):
+    """2.5D to 3D recovers a known pose exactly, with nothing but the bone's length."""
+    xyz, P, root, scale = hands(seed)
+    picture = to_picture(xyz, P, root, scale)
+    depth = scale * root_depth(picture, P)
+    right = np.abs(depth - root[:, 2]) < 1e-4 * root[:, 2]
+    bone = xyz[:, 10] - xyz[:, 9]
+    rays = xyz[:, [9, 10]] / xyz[:, [9, 10], 2:]
+    along = rays[:, 0] - rays[:, 1]
+    # The quadratic has two solutions; the larger is the right one where the bone gets longer as the root moves away.
+    longer = (along * -bone).sum(-1) >= 0
+    assert right[longer].all()
+
+
+def test_crops_show_the_joints_where_the_cameras_say(data):
+    view, data = data
+    cameras = crop_cameras(data.training, data.frames("training"), view)
+    picture = to_picture(data.training.target, cameras, data.training.root, data.training.scale)
+    low, high = picture[..., :2].min(1), picture[..., :2].max(1)
+    if view == "crop":  # the box around the joints, with its margin
+        assert np.abs(low + high).max() < 1e-3 and np.abs((high - low).max(-1) - 1 / 1.3).max() < 1e-3
+    else:
+        assert np.abs(low + high).max() < 0.2
+    assert np.abs(palm_centre(picture)[:, 2]).max() < 1e-4  # depth is counted from the root
+    # A left hand's crop is mirrored, and so are its joints: x of picture and pose agree in sense in every frame.
+    across = [np.corrcoef(one[:, 0], other[:, 0])[0, 1] for one, other in zip(picture, data.training.pose)]
+    assert min(across) > 0.8
+
+
+def test_picture_and_pose_are_turned_and_mirrored_together(data):
+    view, data = data
+    training = WithPicture(data.training, crop_cameras(data.training, data.frames("training"), view))
+    assert training.pose.shape == (len(data.training), 42, 3) and training.pose.dtype == np.float32
+    angle, flip = draw_augmentation(8, torch.Generator().manual_seed(0))
+    crops, pose = torch.from_numpy(np.array(training.crops[:8])), torch.from_numpy(training.pose[:8])
+    turned = warp(crops, pose, 32, angle, flip).pose
+    A = in_plane(angle, flip)
+    assert torch.allclose(turned[:, 21:, :2], pose[:, 21:, :2] @ A.transpose(1, 2), atol=1e-6)
+    assert torch.equal(turned[:, 21:, 2], pose[:, 21:, 2])
+
+
+def test_true_picture_coordinates_lift_to_the_true_pose(data):
+    view, data = data
+    shards = data.evaluation
+    cameras = crop_cameras(shards, data.frames("evaluation"), view)
+    picture = to_picture(shards.target, cameras, shards.root, shards.scale)
+    again = from_picture(picture, cameras, (cameras[:, 2] * shards.root).sum(-1), shards.scale)
+    assert np.abs(again - shards.target).max() < 1e-2
+
+
+def test_soft_argmax_of_a_known_map():
+    maps = torch.zeros(1, 21, 4, 8)
+    maps[:, :, 1, 6] = 1
+    assert torch.allclose(parts.soft_argmax(maps), torch.tensor([6.5 / 8 - 0.5, 1.5 / 4 - 0.5]).expand(1, 21, 2))
+    maps[:, :, 1, 6], maps[:, :, 1, 5] = 0.5, 0.5
+    assert torch.allclose(parts.soft_argmax(maps)[..., 0], torch.tensor(6 / 8 - 0.5))
+
+
+def test_gaussian_maps_peak_at_their_joint():
+    xy = torch.tensor([[1.5 / 8 - 0.5, 6.5 / 8 - 0.5]]).expand(1, 21, 2)
+    maps = parts.gaussian_maps(xy, 8, 8, 0.1)
+    assert maps.shape == (1, 21, 8, 8) and maps[0, 0, 6, 1] == 1 and maps.flatten(2).argmax(-1).unique().tolist() == [6 * 8 + 1]
+    probability = maps / maps.sum((-2, -1), keepdim=True)
+    wide = parts.gaussian_maps(torch.zeros(1, 21, 2), 64, 64, 0.05)
+    assert torch.allclose(parts.soft_argmax(wide / wide.sum((-2, -1), keepdim=True)), torch.zeros(1, 21, 2), atol=1e-6)
+    assert probability.sum((-2, -1)).allclose(torch.ones(1, 21))
+
+
+def test_a_far_camera_needs_no_calibration():
+    """``flat`` is exact in the limit of a far hand whose unit bone lies across."""
+    pose = torch.randn(3, 21, 3)
+    pose[:, 10] = pose[:, 9] + torch.tensor([0.6, 0.0, 0.8])
+    picture = torch.cat([0.05 * pose[..., :2], pose[..., 2:]], -1)
+    assert torch.allclose(parts.flat(picture), pose, atol=1e-5)
+
+
+def test_peers_are_rows():
+    assert set(PEERS) == {"Zimmermann", "Moon", "Yang", "Spurr", "Gu", "Iqbal", "Theodoridis"}
+    assert {peer.published for peer in PEERS.values()} == set(TABLE_3) - {"proposed"}
+    stages = [stage for peer in PEERS.values() for stage in peer.stages]
+    assert len(set(stages)) == len(stages) and not set(stages) & {"warmup", "disentangle", "further", "align", "refine"}
+    for name, peer in PEERS.items():
+        assert find_row(name) is peer and row_name(peer) == name and peer.paper == TABLE_3[peer.published].rhd
+        assert all(stage_owner(stage, name) == name for stage in peer.stages)
+        assert row_stages(name, "quick")[:-len(peer.stages)] == ("warmup",) * peer.backbone
+        assert stage_settings(peer.stages[0], name, "quick", 3)["seed"] == 3
+    with pytest.raises(ValueError, match="no stage 'align'"):
+        stage_settings("align", "Iqbal", "quick", 0)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", PEERS)
+def test_every_method_sees_as_many_images_as_the_papers_own(name, preset):
+    settings, peer = find_preset(preset), PEERS[name]
+    own = parts.budget(settings) + settings.warmup_epochs * (settings.weights == "warmup" and not peer.backbone)
+    epochs = [peers.epochs(peer.module, stage, settings) for stage in peer.stages]
+    assert sum(epochs) == own and min(epochs) >= 1
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_method_trains_and_predicts_end_to_end(name, folder):
+    run = run_row(name, preset=TINY, output_dir=folder, progress=False, device="cpu")
+    assert run.card["row"] == name and run.card["training_code"] == training_code(name) != training_code()
+    assert run.predictions.shape == (12, 21, 3) and np.isfinite(run.predictions).all()
+    data = prepare_data(TINY, output_dir=folder, progress=False)
+    assert mepe(run.predictions, data.evaluation.target) == pytest.approx(run.card["metrics"]["mepe"])
+    again = run_row(name, preset=TINY, output_dir=folder, progress=False, device="cpu")
+    assert again.folder == run.folder
+    # One picture through ``load`` is what the evaluation saw.
+    frame = data.frames("evaluation")[int(data.evaluation.frame[0])]
+    low, high = frame.uv.min(0), frame.uv.max(0)
+    one = load(run.folder)(frame.image, frame.K, (*low, *high), frame.hand, data.evaluation.root[0], float(data.evaluation.scale[0]))
+    centred = [pose - palm_centre(pose) for pose in (one, run.predictions[0])]
+    assert np.abs(centred[0] - centred[1]).max() < 0.5
+    relative = load(run.folder)(frame.image, frame.K, (*low, *high), frame.hand, scale=float(data.evaluation.scale[0]))
+    assert np.linalg.norm(palm_centre(relative)) < (1e-6 if run.networks().__class__.__dict__.get("in_picture") else 200)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_what_is_known_is_said(name):
+    table = peers.what_we_know(PEERS[name].module)
+    words = table["known, assumed or scaled"].str.split(r"[:;, ]").str[0]
+    assert len(table) >= 5 and set(words) <= {"known", "assumed", "scaled"} and len(set(words)) > 1
+
+
+@pytest.mark.parametrize("name", [*PEERS, "D3", "baseline"])
+def test_cost_counts_what_predicts(name):
+    cost = cost_of(name, "quick")
+    assert 2e6 < cost.parameters < 4e7 and 5e7 < cost.multiply_adds < 2e9
+    assert cost_of(name, "quick+size=128").multiply_adds > 2 * cost.multiply_adds
+
+
+def test_another_file_makes_another_identity(monkeypatch):
+    assert training_code("Iqbal") != training_code("Moon")
+    assert training_code("D3") == training_code()
+
+
+def test_settings_of_another_method_do_not_matter():
+    settings = stage_settings("latent25d", "Iqbal", "quick", 0)
+    assert settings["peer"] == "iqbal" and "geo_weight" not in settings
+    assert dataclasses.asdict(find_preset("quick")).keys() >= settings.keys() - {"stage", "seed", "peer"}
