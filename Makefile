@@ -36,14 +36,21 @@ SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores 
 COUNT = $(if $(word 2,$(SEEDS)),$(error SEEDS is here how many seeds, 3 say; a list of seeds is for `make batch`),$(SEEDS))
 RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(COUNT)),to$(shell echo $$(($(SEED) + $(COUNT) - 1))))
 
-.PHONY: book test batch bench decisions record pages manifest site archive notebooks address commands environments soak fuzz lock clean
+.PHONY: book test mutants batch bench decisions record pages manifest site archive notebooks address commands environments soak fuzz lock clean
 
 book: $(READY)
 	$(SNAKEMAKE)
 
+# Lint and types, then the tests. nbval has runs of its own: it compares what `smoke` gives on one thread.
 test: $(READY)
+	$(VENV)/python -m ruff check
+	$(VENV)/python -m mypy
 	$(VENV)/python -m pytest
-	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(VENV)/python -m pytest --nbval --nbval-current-env -W default $(NOTEBOOKS)
+	HANDPOSE_RUNS=runs/tests CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(VENV)/python -m pytest --nbval --nbval-current-env -W default $(NOTEBOOKS)
+
+# Each loss, metric and formula broken in every small way: do the tests notice? Writes book/checks/mutants.json.
+mutants: $(READY)
+	OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= $(VENV)/python -m tests.mutants --jobs $(CORES)
 
 # Chosen rows, each with every seed of a list, then one table. PROFILE=notebooks/profiles/slurm runs it on a cluster.
 batch: $(READY)

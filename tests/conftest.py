@@ -1,5 +1,6 @@
 """What several test files share: the built book, and a browser to read it with."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,14 +8,36 @@ from pathlib import Path
 
 import pytest
 
+from handpose.records import only_one
+
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+#: Files that take minutes, the longest first: where several workers share the tests, none begins one of them at the end.
+LONG = ("test_resume", "test_browser", "test_commands", "test_notebooks", "test_workflows", "test_train", "test_predict")
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first; the order within a file stays."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """`jupyter-book build . -W --keep-going` on a copy of what git would hand out."""
-    site = tmp_path_factory.mktemp("book")
+    """`jupyter-book build . -W --keep-going` on a copy of what git would hand out: once, for all workers together."""
+    folder = tmp_path_factory.getbasetemp()
+    site = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "book"
+    with only_one(site):
+        if not (site / "whole").exists():
+            shutil.rmtree(site, ignore_errors=True)
+            build(site)
+            (site / "whole").touch()
+    return site / "_build" / "html"
+
+
+def build(site):
+    site.mkdir()
     for name in ("_config.yml", "_toc.yml", "README.md"):
         shutil.copy(ROOT / name, site)
     for name in ("book", "handpose", "notebooks", "tests"):
@@ -26,7 +49,6 @@ def built(tmp_path_factory):
     result = subprocess.run(command, cwd=site, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "WARNING" not in result.stdout + result.stderr
-    return site / "_build" / "html"
 
 
 @pytest.fixture(scope="session")

@@ -255,10 +255,6 @@ def test_what_another_test_runs_stands_there(command):
 REAL = [one.text for one in COMMANDS if not re.search(r"make (commands|lock)|profiles/slurm|python3\.12|^conda ", one.text)]
 
 
-#: First the tests: nbval compares what `smoke` gives on one thread, and finds in runs/ what other commands trained on more.
-REAL.sort(key=lambda command: command != "make test")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("command", REAL)
 def test_every_command_for_real(command, trained):

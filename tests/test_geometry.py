@@ -140,3 +140,33 @@ def test_a_scale_that_is_not_positive_is_refused(scale):
 def test_a_hand_collapsed_to_a_point_is_refused():
     with pytest.raises(ValueError, match="scale must be positive"):
         geometry.normalise_pose(np.full((21, 3), 500.0), [160, 160], RHD_K, "right")
+
+
+@pytest.mark.parametrize("hand_name", ["Left", "both", ""])
+def test_another_hand_is_refused(hand_name):
+    with pytest.raises(ValueError, match='hand must be "left" or "right"'):
+        geometry.normalise_pose(hand(), [160, 160], RHD_K, hand_name)
+
+
+def test_the_crop_is_the_longest_side_of_the_box_with_its_margin():
+    uv = np.stack([np.linspace([10, 20], [40, 80], 21), np.linspace([0, 0], [100, 30], 21)])
+    centre, side = geometry.crop_box(uv)
+    np.testing.assert_allclose(centre, [[25, 50], [50, 15]])
+    np.testing.assert_allclose(side, [1.3 * 60, 1.3 * 100])
+
+
+def test_plain_lists_do_as_well():
+    xyz = hand()
+    np.testing.assert_allclose(geometry.project(xyz.tolist(), STB_K.tolist()), geometry.project(xyz, STB_K))
+    R = geometry.view_rotation([[10, 20]], STB_K.astype(int).tolist())
+    np.testing.assert_allclose(R, geometry.view_rotation(np.array([[10.0, 20]]), STB_K.astype(int)))
+    root, scale = geometry.palm_centre(xyz[None]), geometry.hand_scale(xyz[None])
+    pose, R = geometry.normalise_pose(xyz, [10, 20], STB_K, "left")
+    restored = geometry.restore_pose(pose[None].tolist(), R[None], [True], root.tolist(), scale.tolist())
+    np.testing.assert_allclose(restored, xyz[None], atol=1e-8)
+
+
+def test_whole_numbers_are_divided_as_real_ones():
+    assert geometry.project(np.array([[1, 2, 4]]), np.array([[100, 0, 50], [0, 200, 60], [0, 0, 1]])).dtype == np.float64
+    assert geometry.project(np.ones((1, 3), np.float32), np.eye(3, dtype=np.float32)).dtype == np.float64
+    assert geometry.view_rotation(np.float32([1, 2]), RHD_K.astype(np.float32)).dtype == np.float64

@@ -243,3 +243,28 @@ def test_gradient_of_the_geometrical_loss_is_that_of_finite_differences():
 def test_other_shapes_are_refused(function, shape):
     with pytest.raises(ValueError, match=r"\(B, 21, 3\)"):
         function(torch.zeros(shape))
+
+
+def test_a_line_through_one_place_has_no_distance_and_short_ones_have():
+    joints = hands(1)
+    joints[0, 2] = joints[0, 1]
+    assert losses.joint_line_distances(joints)[0, 0, 0] == 0  # joint 0, line 1-2
+    joints[0, 2, 0] += 1e-5  # ten times what counts as one place
+    assert losses.joint_line_distances(joints)[0, 0, 0] > 0
+    joints[0, 2, 0] = joints[0, 1, 0] + 1e-7
+    assert losses.joint_line_distances(joints)[0, 0, 0] == 0
+
+
+def test_arrays_near_to_a_pose_are_refused_by_name():
+    for shape in ((21, 21, 3, 1), (21, 3), (1, 21, 4), (1, 22, 3)):
+        for function in (losses.kinematic_chain_space, losses.joint_line_distances):
+            with pytest.raises(ValueError, match=r"^joints must have shape \(B, 21, 3\), got"):
+                function(torch.zeros(shape))
+
+
+def test_losses_of_several_hands_are_means_of_the_losses_of_each():
+    predicted, target = hands(3, 1), hands(3, 2)
+    for loss in (losses.kcs_loss, losses.geometrical_loss, losses.mean_squared_error):
+        each = [loss(predicted[[one]], target[[one]]).item() for one in range(3)]
+        assert loss(predicted, target).item() == pytest.approx(np.mean(each), rel=1e-9)
+        assert loss(predicted, target).item() == pytest.approx(loss(target, predicted).item(), rel=1e-9)

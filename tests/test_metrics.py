@@ -223,3 +223,49 @@ def test_unknown_protocol_root_and_empty_range_are_refused():
     with pytest.raises(ValueError, match="vector"):
         metrics.pck(target, target, [[20.0]])
     assert metrics.pck(target, target, 20.0) == 1.0
+
+
+def test_plain_lists_and_single_frames_do_as_well():
+    target = hands(1)
+    predicted, mask = target + 3.0 * np.eye(21)[TIP][:, None], np.ones((1, 21), int)
+    mask[0, 3] = 0
+    assert metrics.mepe(predicted.tolist(), target.tolist(), mask.tolist()) == pytest.approx(27**0.5 / 20)
+    assert metrics.mepe(predicted.astype(np.float32), target.astype(np.float32)) == pytest.approx(27**0.5 / 21, rel=1e-6)
+    assert metrics.joint_errors(predicted.astype(np.float32), target.astype(np.float32)).dtype == np.float64
+
+
+def test_checked_poses_stay_in_their_order():
+    predicted, target = hands(2), hands(2, 1)
+    for before, checked in zip((predicted, target), metrics.check_poses(predicted, target)):
+        np.testing.assert_array_equal(before, checked)
+
+
+def test_numbers_come_as_plain_floats():
+    assert type(metrics.mepe(hands(), hands())) is float
+    assert {type(metrics.auc(hands(), hands(), protocol=protocol)) for protocol in ("paper", "hand3d")} == {float}
+
+
+def test_the_fields_grid_holds_its_own_ends():
+    # 1 mm off: nothing at 0 mm, all from the second threshold, 50/19 mm, on
+    assert metrics.auc(*all_errors(1.0), low=0, high=50, protocol="hand3d") == pytest.approx(18.5 / 19)
+
+
+def test_a_range_needs_two_thresholds():
+    assert metrics.auc(*all_errors(22.0), low=20, high=24, protocol="hand3d") == pytest.approx(0.5)  # 21.05 and 23.68 mm
+    for low, high, protocol in ((21, 22, "hand3d"), (22, 23, "hand3d"), (30, 30, "paper")):
+        with pytest.raises(ValueError, match="mm"):
+            metrics.auc(*all_errors(22.0), low=low, high=high, protocol=protocol)
+
+
+def test_a_range_may_end_between_two_thresholds():
+    # 20, 21, 22 and 22.5 mm: an error of 22 mm counts from there, half of the step before
+    assert metrics.auc(*all_errors(22.0), low=20, high=22.5) == pytest.approx(1.0 / 2.5)
+
+
+def test_a_frame_that_is_not_finite_or_of_another_shape_is_said_with_its_reason():
+    good = hands(2)
+    for wrong in (good[:, :20], good[..., :2], good[None], good[:, :, None]):
+        with pytest.raises(ValueError, match="21, 3"):
+            metrics.check_poses(wrong, wrong)
+    with pytest.raises(ValueError, match="visible must be"):
+        metrics.check_visible(np.ones((21, 2), bool), (2, 21))

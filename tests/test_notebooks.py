@@ -24,7 +24,7 @@ from PIL import Image
 
 from handpose.experiments import CONTROLS, PARTS, PEERS, ROWS, Preset, find_preset, find_row
 from handpose.given import unpack
-from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, stale_page
+from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, project_path, stale_page
 from handpose.predictor import Predictor
 from handpose.results import Results, obtain
 from handpose.runs import run_stage
@@ -108,6 +108,14 @@ def test_check_parameters_ignores_what_is_not_a_parameter():
     check_parameters({"seed": 0, "In": [], "_": 1, "print": print, "sys": sys}, "seed")
     with pytest.raises(ValueError, match="unknown parameter 'rwo'"):
         check_parameters({"seed": 0, "rwo": "D3"}, "seed", "row")
+
+
+def test_runs_of_the_tests_lie_apart(monkeypatch, tmp_path):
+    monkeypatch.delenv("HANDPOSE_RUNS", raising=False)
+    assert project_path("runs") == ROOT / "runs" and project_path("") is None
+    monkeypatch.setenv("HANDPOSE_RUNS", "runs/tests")
+    assert project_path("runs") == ROOT / "runs" / "tests" and project_path("data/rhd") == ROOT / "data" / "rhd"
+    assert project_path(str(tmp_path)) == tmp_path
 
 
 def test_a_failing_notebook_leaves_no_page(tmp_path):

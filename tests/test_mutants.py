@@ -1,0 +1,94 @@
+"""The mutation check: its changes and its verdicts."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import EQUIVALENT, judged, mutants_of
+
+ROOT = Path(__file__).parents[1]
+
+SOURCE = '''
+"""Words - not code."""
+
+def f(a, b=2):
+    """a + b"""
+    if a < b and not a:
+        raise ValueError(f"{a} + 1")
+    a = -a * b
+    return x[..., 0].sum(-1)
+'''
+
+
+def changed(source):
+    return {(one.operator, one.before, one.after) for one in mutants_of("m", source)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("operator", "-a * b", "-a / b"),
+        ("sign", "-a", "a"),
+        ("comparison", "a < b", "a <= b"),
+        ("comparison", "a < b", "a > b"),
+        ("operator", "a < b and (not a)", "a < b or not a"),
+        ("not", "not a", "a"),
+        ("statement left out", "a = -a * b", "pass"),
+        ("statement left out", "raise ValueError(f'{a} + 1')", "pass"),
+        ("constant", "(..., 0)", "(..., 1)"),
+        ("sign", "-1", "1"),
+        ("constant", "-1", "-2"),
+        ("function", "x[..., 0].sum(-1)", "x[..., 0].mean(-1)"),
+        ("function left out", "x[..., 0].sum(-1)", "x[..., 0]"),
+    ],
+)
+def test_a_change_of_each_kind(change):
+    assert change in changed(SOURCE)
+
+
+def test_every_mutant_is_a_program_of_its_own_and_words_stay():
+    mutants = mutants_of("m", SOURCE)
+    sources = [one.source for one in mutants]
+    assert len(set(sources)) == len(sources) and ast.unparse(ast.parse(SOURCE)) not in sources
+    for source in sources:
+        tree = ast.parse(source)
+        assert ast.get_docstring(tree) == "Words - not code." and ast.get_docstring(tree.body[1]) == "a + b"
+    assert not any("--" in source for source in sources)  # the same as no minus
+    assert [one.line for one in mutants] == sorted(one.line for one in mutants)
+
+
+def test_what_is_reassigned_can_be_left_out_and_what_is_new_can_not():
+    assert ("statement left out", "a = a + 1", "pass") in changed("a = a + 1")
+    assert not [one for one in changed("a = b + 1") if one[0] == "statement left out"]
+
+
+def test_tests_run_on_the_changed_copy():
+    """As it is skeleton passes; with a bone that starts elsewhere it fails; one that hangs is ended."""
+    script = """
+import tempfile
+from pathlib import Path
+from tests.mutants import PACKAGE, outcome, start, workplace
+source = (PACKAGE / "skeleton.py").read_text()
+with tempfile.TemporaryDirectory() as folder:
+    workplace(Path(folder))
+    for text, limit in ((source, 300), (source.replace("joint - 1, joint)", "joint - 2, joint)"), 300), ("while True: pass", 1)):
+        print(outcome(start(text, "skeleton", Path(folder)), limit))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.split("\n")[:3] == ["passed", "failed", "too long"], done.stderr
+
+
+def test_a_survivor_with_a_reason_counts_apart(monkeypatch):
+    one = {"module": "losses", "function": "f", "line": 3, "operator": "sign", "before": "-a", "after": "a"}
+    result = {"mutants": 3, "caught": 1, "survivors": [one, one | {"after": "b"}]}
+    monkeypatch.setitem(EQUIVALENT, ("losses", "f", "-a", "a"), "a is 0")
+    found = judged(result)
+    assert (found["survived"], found["equivalent"]) == (1, 1)
+    assert [other.get("equivalent") for other in found["survivors"]] == ["a is 0", None]
+    monkeypatch.delitem(EQUIVALENT, ("losses", "f", "-a", "a"))
+    assert judged(found)["survived"] == 2  # a reason that is taken back
