@@ -31,7 +31,7 @@ from handpose.runs import run_stage
 from handpose.trial import EXAMPLE, PRESET
 
 ROOT = Path(__file__).parents[1]
-ALL = ["align", "change_row", "claims", "data", "datasets", "decisions", "disentangle", "inside", "predict", "refine", "results", "row", "warmup"]
+ALL = ["align", "change_row", "claims", "data", "datasets", "decisions", "disentangle", "inside", "peers", "predict", "refine", "results", "row", "warmup"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
