@@ -4,7 +4,7 @@ One line in a notebook: ``preset, threads, recorded = fit(globals())``. It print
 and what memory it needs. Outside of Colab it gives back what it was given; on Colab, see ``choose``.
 
 The estimate is simple. Training costs multiply-adds in proportion to the pixels of the picture, since nearly all of them are
-the backbone's (a method of Table 3 with a network of its own is taken for one of those, too); a pass through a frozen
+the backbone's (for the methods of Table 3, too); a pass through a frozen
 encoder costs a third of a training pass, evaluation after each epoch too. How many multiply-adds a second a processor makes
 comes from the run that is recorded in this repository; for GPUs, where nothing was measured here, from what NVIDIA measured
 with a ResNet-50. ``RESNET50`` has these figures.

@@ -174,15 +174,14 @@ TABLE_3 = {
 
 @dataclass(frozen=True)
 class Peer:
-    """One of the seven methods of Table 3, trained as a row: its file in ``handpose/peers``, its line of ``TABLE_3``, its
-    stages. ``backbone`` False: it has a network of its own where the others have ResNet-18, and no warm-up.
+    """One of the seven methods of Table 3, trained as a row: its file in ``handpose/peers``, its line of ``TABLE_3``, what
+    it is in words, its stages.
     """
 
     module: str
     published: str
     parts: str
     stages: tuple
-    backbone: bool = True
     builds_on: None = None
 
     @property
@@ -193,7 +192,7 @@ class Peer:
 
 #: The seven, in the order of Table 3.
 PEERS = {
-    "Zimmermann": Peer("zimmermann", "Zimmermann & Brox 2017", "score maps, canonical pose and viewpoint", ("scoremaps", "lifting"), backbone=False),
+    "Zimmermann": Peer("zimmermann", "Zimmermann & Brox 2017", "score maps, canonical pose and viewpoint", ("scoremaps", "lifting")),
     "Moon": Peer("moon", "Moon et al. 2020", "volumetric heat maps", ("volumes",)),
     "Yang": Peer("yang", "Yang & Yao 2019", "factors for canonical pose and viewpoint", ("factors",)),
     "Spurr": Peer("spurr", "Spurr et al. 2018", "one latent space, alternating pairs", ("crossmodal",)),
@@ -236,8 +235,7 @@ _SHARED_PRESET = (
 
 def row_stages(row, preset):
     """All stages that ``row`` stands on, in order: its own, after the warm-up of the backbone where the preset has one."""
-    row = find_row(row)
-    return ("warmup",) * (find_preset(preset).weights == "warmup" and getattr(row, "backbone", True)) + row.stages
+    return ("warmup",) * (find_preset(preset).weights == "warmup") + find_row(row).stages
 
 
 def stage_settings(stage, row, preset, seed):
@@ -253,7 +251,7 @@ def stage_settings(stage, row, preset, seed):
         raise ValueError(f"seed must be an integer, 0 or more, got {seed!r}")
     settings = {"stage": stage, "seed": 0 if stage == "warmup" else seed}
     if isinstance(row, Peer) and stage != "warmup":
-        names = _SHARED_PRESET + _PEER_PRESET + ("warmup_epochs",) * (not row.backbone)
+        names = _SHARED_PRESET + _PEER_PRESET
         return settings | {"peer": row.module} | {name: getattr(preset, name) for name in names}
     settings |= {name: getattr(row, name) for name in _STAGE_SETTINGS[stage]}
     return settings | {name: getattr(preset, name) for name in _SHARED_PRESET + _STAGE_PRESET[stage]}

@@ -237,9 +237,7 @@ def _check_checkpoint(path):
 def _train_stage(folder, stage, owner, settings, parent, data, identity, run, output_dir):
     preset_name, dataset, seed, threads, device, progress = run
     preset, row = find_preset(preset_name), _owner_row(owner)
-    if isinstance(row, Peer) and not row.backbone:
-        started = "a network of its own, from scratch"
-    elif parent is None:
+    if parent is None:
         weights, started = pretrained.find(preset.weights, output_dir)
         preset = replace(preset, weights=weights)
     else:

@@ -139,8 +139,8 @@ HTML(as_html(published_table(), ""))
 # ## What each costs
 #
 # "proposed" is row D3. Parameters and multiply-adds are of what predicts one picture: parts that only training needs do not
-# count. "images seen" holds all of a method's own training; the warm-up of the backbone, which all but one share, comes to
-# it, and the one without is trained as much longer.
+# count. "images seen" holds all of a method's own training; the warm-up of the backbone, which all share, comes to it.
+# (Zimmermann & Brox: twice as many, since half of it, the lifting, looks at no picture.)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 HTML(as_html(peers_table(results, chosen), link, f"Error and cost on {data_name}, preset {preset}"))

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..models import JOINTS
 from ..skeleton import MIDDLE_MCP
-from .parts import PeerNetworks, PeerStage, budget, full_precision, gaussian_maps
+from .parts import Backbone, PeerNetworks, PeerStage, deconvolutions, full_precision, gaussian_maps
 
 _LITTLE_MCP = 17
 #: Standard deviation of a score map's peak over the crop's side: theirs is exp(-d^2 / 25^2) in 256 pixels.
@@ -58,30 +58,27 @@ def _convs(inputs, widths, side=3):
 
 
 class PoseNet(nn.Module):
-    """Score maps and two refinements of them: (B, 3, S, S) -> three (B, 21, H, W), the last is the best.
+    """Score maps and two refinements of them: feature maps (B, 512, S/32, S/32) -> three (B, 21, S/4, S/4), the last is the best.
 
-    H is S / 8, and S / 4 for pictures of at most 128 px, whose maps would be too small otherwise.
+    Where theirs ends, in a small map of features, here ResNet-18 and three deconvolutions do.
     """
 
     encoding = 32
 
     def __init__(self):
         super().__init__()
-        self.fine = nn.ModuleList([_convs(3, (16, 16)), _convs(16, (32, 32))])
-        self.middle = _convs(32, (64, 64, 64, 64))
-        self.coarse = _convs(64, (128, 128, 64, 64, 64, 64, self.encoding))
+        self.up = deconvolutions(Backbone.features, (256, 128, self.encoding))
         self.score = nn.Sequential(_conv(self.encoding, 128, 1), nn.Conv2d(128, JOINTS, 1))
         self.refine = nn.ModuleList([
             nn.Sequential(_convs(JOINTS + self.encoding, (32,) * 5, 7), _conv(32, 32, 1), nn.Conv2d(32, JOINTS, 1)) for _ in range(2)
         ])  # fmt: skip
+        for last in (self.score[-1], *(unit[-1] for unit in self.refine)):  # type: ignore[index]  # maps start empty
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, images):
-        x = images
-        for block in self.fine:
-            x = F.max_pool2d(block(x), 2)
-        x = self.middle(x)
-        encoding = self.coarse(F.max_pool2d(x, 2) if images.shape[-1] > 128 else x)
+    def forward(self, features):
+        encoding = self.up(features)
         maps = [self.score(encoding)]
         for unit in self.refine:
             maps.append(unit(torch.cat([maps[-1], encoding], 1)))
@@ -118,6 +115,7 @@ class ColorHandPose3D(PeerNetworks):
 
     def __init__(self, weights=None):
         super().__init__()
+        self.rgb_encoder = Backbone(weights)
         self.pose_net = PoseNet()
         self.pose_prior = _FromMaps((32, 64, 128), (512, 512), 3 * JOINTS, 0.2)
         self.viewpoint = _FromMaps((64, 128, 256), (256, 128), 3, 0.25)
@@ -129,8 +127,12 @@ class ColorHandPose3D(PeerNetworks):
         with full_precision(maps):
             return canonical.unflatten(-1, (JOINTS, 3)), rodrigues(axis)
 
+    def score_maps(self, images):
+        """Three sets of score maps, each (B, 21, S/4, S/4), from images (B, 3, S, S)."""
+        return self.pose_net(self.rgb_encoder(images))
+
     def forward(self, images):
-        canonical, R = self.lifted(self.pose_net(images)[-1])
+        canonical, R = self.lifted(self.score_maps(images)[-1])
         with full_precision(images):
             return canonical @ R
 
@@ -139,14 +141,10 @@ class ScoreMaps(PeerStage):
     """Root mean squared error of every joint's map, of all three sets of maps."""
 
     title = "score maps"
-    learns = ("pose_net",)
-
-    def epochs(self):
-        """Two thirds of the method's epochs; without a network that it shares, the warm-up's are its own."""
-        return _whole(self.preset) - _lifting(self.preset)
+    learns = ("rgb_encoder", "pose_net")
 
     def cost(self, images, pose, picture, step):
-        maps = self.networks.pose_net(images)
+        maps = self.networks.score_maps(images)
         with full_precision(images):
             target = gaussian_maps(picture[..., :2], *maps[-1].shape[-2:], SIGMA)  # type: ignore[call-arg]
             return {f"maps {number}": map_error(each, target) for number, each in enumerate(maps, 1)}
@@ -158,13 +156,13 @@ def map_error(maps, target):
 
 
 class Lifting(PeerStage):
-    """Canonical pose and rotation from true score maps, drawn at places with noise; no picture is looked at."""
+    """Canonical pose and rotation from true score maps, drawn at places with noise.
+
+    No picture is looked at, so its epochs don't count as pictures seen.
+    """
 
     title = "lifting"
     learns = ("pose_prior", "viewpoint")
-
-    def epochs(self):
-        return _lifting(self.preset)
 
     def cost(self, images, pose, picture, step):
         with full_precision(pose):
@@ -175,24 +173,17 @@ class Lifting(PeerStage):
         return {"canonical": F.mse_loss(canonical, true_canonical), "viewpoint": F.mse_loss(R, true_R)}
 
 
-def _lifting(preset):
-    return max(1, _whole(preset) // 3)
-
-
-def _whole(preset):
-    return budget(preset) + preset.warmup_epochs * (preset.weights == "warmup")
-
-
 KNOWN = (
     ("the hand in the picture", "crops are given, as to all here; their first network, HandSegNet, is left out",
      "assumed: to compare; the authors' code also has a script for the step from given joints alone"),
-    ("score maps", "convolutions 3 x 3 to an encoding, maps from it, and two refinements, each of five convolutions 7 x 7",
-     "known: the authors' code"),
-    ("widths", "a quarter of theirs, so that the score maps of a picture of 64 px cost about two passes of ResNet-18", "scaled"),
-    ("resolution", "maps of a quarter of the picture's side up to 128 px, of an eighth beyond", "scaled: an eighth in theirs, at 256 px"),
-    ("batch normalisation, start", "batch normalisation in the score maps' network, which starts from scratch",
-     "assumed: theirs has none, but starts from a network for body poses"),
-    ("non-linearity", "leaky ReLU of slope 0.01; lifting starts from Xavier's weights", "known: the same code"),
+    ("score maps", "from an encoding, then two refinements, each of five convolutions 7 x 7", "known: the authors' code"),
+    ("network before the encoding", "ResNet-18, which starts from the warm-up as all here, and three deconvolutions (256, 128, 32)",
+     "assumed: theirs has plain convolutions, which start from a network for body poses that is not at hand here"),
+    ("widths of the refinements", "32, a quarter of theirs", "scaled"),
+    ("resolution", "maps of a quarter of the picture's side", "scaled: an eighth in theirs, at 256 px"),
+    ("batch normalisation", "in the score maps' network", "assumed: theirs has none"),
+    ("start of the maps", "0, so that they start empty", "assumed"),
+    ("non-linearity", "leaky ReLU of slope 0.01 after the encoding; lifting starts from Xavier's weights", "known: the same code"),
     ("target maps", "exp(-d^2 / 25^2) in pixels of a crop of 256; for each joint the root mean squared error, for all three maps alike",
      "known: the same code"),
     ("canonical frame", "palm at 0, middle MCP on the y axis, little MCP at z = 0 and x > 0", "known: the same code"),
@@ -206,7 +197,7 @@ KNOWN = (
     ("hidden joints", "count", "assumed: theirs leaves them out where it learns score maps"),
     ("which hand", "given: left hands are mirrored", "scaled: an input of both lifting networks in theirs, where it also flips z"),
     ("learning rate", "that of all here", "assumed: to compare; theirs falls in three steps from 1e-4, and in two from 1e-5 for lifting"),
-    ("length", "two thirds of the epochs for score maps, a third for lifting; the warm-up's epochs are added, as nothing is shared with it",
+    ("length", "for score maps as many epochs as all here; for lifting, which looks at no picture, as many again",
      "assumed: theirs are 30 000 and 80 000 steps of 8"),
 )  # fmt: skip
 
