@@ -41,12 +41,18 @@ RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(COUNT)),to$(shell ec
 book: $(READY)
 	$(SNAKEMAKE)
 
-# Lint and types, then the tests. nbval has runs of its own: it compares what `smoke` gives on one thread.
+# Lint and types, then the tests beside nbval, each on one thread. nbval has runs of its own: it compares what `smoke` gives on one
+# thread.
+test: export CUDA_VISIBLE_DEVICES =
+test: export OMP_NUM_THREADS = 1
 test: $(READY)
 	$(VENV)/python -m ruff check
 	$(VENV)/python -m mypy
-	$(VENV)/python -m pytest
-	HANDPOSE_RUNS=runs/tests CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(VENV)/python -m pytest --nbval --nbval-current-env -W default $(NOTEBOOKS)
+	mkdir -p runs/tests
+	HANDPOSE_RUNS=runs/tests $(VENV)/python -m pytest --nbval --nbval-current-env -W default $(NOTEBOOKS) >runs/tests/nbval.log 2>&1 \
+	  & notebooks=$$!; failed=0; \
+	  $(VENV)/python -m pytest || failed=1; \
+	  wait $$notebooks || failed=1; cat runs/tests/nbval.log; exit $$failed
 
 # Each loss, metric and formula broken in every small way: do the tests notice? Writes book/checks/mutants.json.
 mutants: $(READY)
