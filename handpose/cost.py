@@ -1,13 +1,18 @@
-"""What predicting one picture costs: weights that take part, and multiply-adds."""
+"""What a method costs: weights and multiply-adds of predicting one picture, and the time of a training step beside another's."""
 
+import time
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from .experiments import find_preset, find_row
+from . import peers
+from .data.augment import Batch
+from .experiments import Peer, find_preset, find_row
 from .runs import untrained
+from .stages import STAGES
+from .train import choose_precision
 
 
 @dataclass(frozen=True)
@@ -30,3 +35,48 @@ def cost_of(row, preset):
         pose.sum().backward()
     used = sum(weight.numel() for weight in networks.parameters() if weight.grad is not None)
     return Cost(used, counter.get_total_flops() // 2)
+
+
+class _Steps:
+    """Training steps of one stage on one batch that is in memory: forward, backward and Adam."""
+
+    def __init__(self, stage, row, preset):
+        row, settings = find_row(row), find_preset(preset)
+        networks = untrained(stage, row, preset)
+        if isinstance(row, Peer):
+            self.stage = peers.module(row.module).STAGES[stage](networks, settings)
+        else:
+            self.stage = STAGES[stage](networks, row, settings)
+        learns = self.stage.phases()[-1].learns
+        for name, part in networks.named_children():
+            part.requires_grad_(name in learns).train(name in learns)
+        self.optimizer = torch.optim.Adam([weight for weight in networks.parameters() if weight.requires_grad], 1e-4, fused=True)
+        images = torch.randn(settings.batch, 3, settings.size, settings.size).contiguous(memory_format=torch.channels_last)
+        self.batch = Batch(images, 0.3 * torch.randn(settings.batch, 42 if isinstance(row, Peer) else 21, 3))
+        self.half = choose_precision(settings.precision, torch.device("cpu")) == "bf16-mixed"
+
+    def seconds(self):
+        began = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            terms = self.stage(self.batch, 0)
+        self.optimizer.zero_grad()
+        sum(terms.values()).backward()
+        self.optimizer.step()
+        return time.perf_counter() - began
+
+
+def training_speeds(rows, preset, repeats=5):
+    """Images a second that the slowest stage of each of ``rows`` trains at on this processor: {row: images/s}.
+
+    The least time of ``repeats`` steps, taken in turns, so that what else runs on the machine hits all alike: to be compared with
+    each other, not with other machines.
+    """
+    with torch.random.fork_rng(), torch.enable_grad():
+        steps = {row: [_Steps(stage, row, preset) for stage in find_row(row).stages] for row in rows}
+        for row in rows:
+            [each.seconds() for each in steps[row]]  # the first is slower
+        least = {row: [float("inf")] * len(steps[row]) for row in rows}
+        for _ in range(repeats):
+            for row in rows:
+                least[row] = [min(best, each.seconds()) for best, each in zip(least[row], steps[row])]
+    return {row: len(steps[row][0].batch.images) / max(least[row]) for row in rows}

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from .cost import cost_of
+from .cost import cost_of, training_speeds
 from .effects import paired_effect
 from .experiments import PEERS, TABLE_3, find_row
 from .results import dataset_name
@@ -74,9 +74,12 @@ def comparison_table(results, seeds=None):
 def peers_table(results, seeds=None):
     """Table 3's methods on this run's data, beside what each costs: DataFrame of texts, indexed by method.
 
-    Parameters and multiply-adds are of what predicts one picture, images a second of all training, as the runs measured it.
+    Parameters and multiply-adds are of what predicts one picture. "training speed" is ``cost.training_speeds``, measured now, over row
+    D3's.
     """
     lines = {}
+    there = [row for row in METHODS.values() if seeds_of(results, row, seeds)]
+    speeds = training_speeds(there, results[there[0], seeds_of(results, there[0], seeds)[0]].card["preset"]) if "D3" in there else {}
     for method, row in METHODS.items():
         runs = [results[row, seed] for seed in seeds_of(results, row, seeds)]
         measured = [measure(run.predicted, results.target, results.visible, results.root_joint) for run in runs]
@@ -89,13 +92,12 @@ def peers_table(results, seeds=None):
         }
         if runs:
             cost, epochs = cost_of(row, runs[0].card["preset"]), [epoch for run in runs for epoch in run.history]
-            seconds = sum(epoch["seconds"] for epoch in epochs)
             images = sum(epoch["images_per_second"] * epoch["seconds"] for epoch in epochs)
             lines[method] |= {
                 "parameters (M)": f"{cost.parameters / 1e6:.1f}",
                 "multiply-adds (M)": f"{cost.multiply_adds / 1e6:.0f}",
-                "images/s, training": f"{images / seconds:.0f}" if seconds else "",
-                "images seen": f"{images / len(runs):.0f}",
+                "images/s in training": f"{speeds[row]:.0f} ({speeds[row] / speeds['D3']:.2f} of D3's)" if speeds else "",
+                "images seen": f"{round(images / len(runs), -3):.0f}",
             }
     return pd.DataFrame.from_dict(lines, orient="index").fillna("").rename_axis("method")
 

@@ -139,8 +139,9 @@ HTML(as_html(published_table(), ""))
 # ## What each costs
 #
 # "proposed" is row D3. Parameters and multiply-adds are of what predicts one picture: parts that only training needs do not
-# count. "images seen" holds all of a method's own training; the warm-up of the backbone, which all share, comes to it.
-# (Zimmermann & Brox: twice as many, since half of it, the lifting, looks at no picture.)
+# count. Images a second are those of a method's slowest training stage on one thread, measured side by side when this page was made.
+# "images seen" holds the warm-up of the backbone, which all share. (Zimmermann & Brox: more, since their lifting, which looks at
+# no picture, counts there too.)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 HTML(as_html(peers_table(results, chosen), link, f"Error and cost on {data_name}, preset {preset}"))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handpose import load, peers
-from handpose.cost import cost_of
+from handpose.cost import cost_of, training_speeds
 from handpose.data.augment import draw_augmentation, in_plane, warp
 from handpose.experiments import PEERS, PRESETS, TABLE_3, find_preset, find_row, row_name, row_stages, stage_owner, stage_settings
 from handpose.geometry import hand_scale, palm_centre
@@ -180,6 +180,11 @@ def test_cost_counts_what_predicts(name):
     cost = cost_of(name, "quick")
     assert 2e6 < cost.parameters < 4e7 and 5e7 < cost.multiply_adds < 2e9
     assert cost_of(name, "quick+size=128").multiply_adds > 2 * cost.multiply_adds
+
+
+def test_speeds_are_measured_in_turns():
+    speeds = training_speeds(("Spurr", "Zimmermann", "D3"), TINY, repeats=1)
+    assert list(speeds) == ["Spurr", "Zimmermann", "D3"] and min(speeds.values()) > 1
 
 
 def test_another_file_makes_another_identity(monkeypatch):
