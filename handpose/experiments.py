@@ -73,7 +73,7 @@ PRESETS = {
     "desktop": Preset(
         training=16384, evaluation=2048, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
         warmup_epochs=10, disentangle_epochs=2, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
-        flip_probability=0.0, weights="warmup", cost="20 minutes a seed on two cores",
+        flip_probability=0.0, weights="warmup", cost="three quarters of an hour a seed on two cores",
     ),
     "paper": Preset(),
 }  # fmt: skip
