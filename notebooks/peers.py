@@ -22,7 +22,7 @@
 # where, and how large.
 #
 # None is its authors' code. Each is written anew from what is known of it; what was not known had to be decided, and what does
-# not fit small pictures had to be scaled down. [Below](#what-was-known-assumed-and-scaled) stands which. So this
+# not fit small pictures had to be scaled down. The end of this page says which. So this
 # compares the ideas, at this size, not the published networks.
 
 # %% tags=["remove-cell"]
