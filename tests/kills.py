@@ -154,8 +154,10 @@ def timeless(value):
     return [timeless(item) for item in value] if isinstance(value, list) else value
 
 
-def content(path):
-    """Digest of what a file says: weights and arrays bit for bit, cards and histories without what is timed, all else its bytes."""
+def content(path, folder):
+    """Digest of what a file in ``folder`` says: weights and arrays bit for bit, cards and histories without what is timed, notebooks
+    without the folder's own path, which is a parameter, all else its bytes.
+    """
     if path.suffix in (".npz", ".safetensors"):
         with contextlib.ExitStack() as stack:
             arrays = load_file(path) if path.suffix == ".safetensors" else stack.enter_context(np.load(path))
@@ -163,7 +165,7 @@ def content(path):
     elif path.suffix == ".json":
         data = json.dumps(timeless(json.loads(path.read_text())), sort_keys=True).encode()
     else:
-        data = path.read_bytes()
+        data = path.read_bytes().replace(str(folder).encode(), b"") if path.suffix == ".ipynb" else path.read_bytes()
     return hashlib.sha256(data).hexdigest()
 
 
@@ -178,7 +180,7 @@ def visible(folder):
 def contents(folder):
     """{name: digest} of all that a phase leaves. Of a built book: its pages, scripts and pictures, not Sphinx's own notes."""
     kept = {path.relative_to(folder).as_posix(): path for path in visible(folder)}
-    return {name: content(path) for name, path in kept.items() if not name.endswith("objects.inv")}
+    return {name: content(path, folder) for name, path in kept.items() if not name.endswith("objects.inv")}
 
 
 def half_written(phase, folder, wanted):
@@ -199,7 +201,7 @@ def half_written(phase, folder, wanted):
                     json.loads(file.metadata()["record"])
             elif path.parent.name == "chunks":
                 load_arrays(path.read_bytes())
-            elif not path.name.startswith(("labels-", "raw.")) and content(path) != wanted.get(name):
+            elif not path.name.startswith(("labels-", "raw.")) and content(path, folder) != wanted.get(name):
                 return f"{name} is half written"
         except Exception as error:
             return f"{name} is half written: {error!r}"
