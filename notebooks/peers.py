@@ -100,6 +100,11 @@ if not recorded:
             obtain(row, seed=number, data_root=project_path(data_root), threads=threads, device=device, **options)
 
 # %% tags=["hide-input"]
+def in_words(table, caption=""):
+    """A table of texts, which break over lines, not of figures."""
+    return HTML(as_html(table, "", caption).replace('class="results-table"', 'class="results-table words"'))
+
+
 results = Results(results_folder(**options))
 shown = {method: [results[row, number] for number in seeds_of(results, row, chosen)] for method, row in METHODS.items()}
 shown = {method: runs for method, runs in shown.items() if runs}
@@ -133,7 +138,7 @@ HTML(as_html(comparison_table(results, chosen), link, f"Table 3: the figures tha
 # How the quoted figures were measured, as far as that is known, and whether they can be held against each other:
 
 # %% tags=["hide-input"]
-HTML(as_html(published_table(), ""))
+in_words(published_table(), "Where the quoted figures come from")
 
 # %% [markdown]
 # ## What each costs
@@ -186,7 +191,7 @@ if effects:
         }
         for effect in effects.values()
     )
-    display(HTML(as_html(lines.set_index(pd.Index(effects, name="method")), link)))
+    display(HTML(as_html(lines.set_index(pd.Index(effects, name="method")), link, f"The proposed method against each, {data_name}, preset {preset}")))
     ahead = [method for method, effect in effects.items() if effect.high < 0]
     behind = [method for method, effect in effects.items() if effect.low > 0]
     few = " (with one seed of each: no verdict)" if max(len(effect.seeds) for effect in effects.values()) < 2 else ""
@@ -227,7 +232,7 @@ show_run(*[runs[0] for runs in shown.values()])
 # %% tags=["hide-input"]
 for method, row in METHODS.items():
     if row in PEERS:
-        display(HTML(as_html(what_we_know(PEERS[row].module), "", method)))
+        display(in_words(what_we_know(PEERS[row].module), method))
 
 # %% tags=["remove-cell", "nbval-ignore-output"]
 best = min(shown, key=lambda method: np.mean([result.card["metrics"]["mepe"] for result in shown[method]]))
