@@ -183,7 +183,7 @@
   }
 
   /* What scrolls sideways has to be reached by the keyboard; the theme knows of some such boxes, and is late. */
-  const BOXES = "main pre, .pst-scrollable-table-container, .results-table, .picture, .cell_output .output, .cell_output .output > div, div.math";
+  const BOXES = "main pre, .pst-scrollable-table-container, .results-table, .texts-table, .picture, .cell_output .output, .cell_output .output > div, div.math";
   function reachBoxes() {
     document.querySelectorAll(BOXES).forEach((box) => {
       if (box.matches(".js-plotly-plot, .js-plotly-plot *")) return;
