@@ -187,7 +187,8 @@
   function reachBoxes() {
     document.querySelectorAll(BOXES).forEach((box) => {
       if (box.matches(".js-plotly-plot, .js-plotly-plot *")) return;
-      const scrolls = box.scrollWidth > box.clientWidth && ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+      const style = getComputedStyle(box), moves = (overflow) => ["auto", "scroll"].includes(overflow);
+      const scrolls = (box.scrollWidth > box.clientWidth && moves(style.overflowX)) || (box.scrollHeight > box.clientHeight && moves(style.overflowY));
       if (scrolls) box.tabIndex = 0; else if (box.tabIndex === 0) box.removeAttribute("tabindex");
     });
   }
