@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from handpose import address
 from handpose.address import check_address, colab_link, read_address, set_address
 from handpose.notebook import made_of
+from handpose.recorded import write_manifest
 
 ROOT = Path(__file__).parents[1]
 URL = "https://github.com/some-owner/hand.pose"
@@ -35,6 +36,7 @@ def checkout(folder):
     }
     (folder / "book" / "runs").mkdir()
     nbformat.write(page, folder / "book" / "runs" / "refine.ipynb")
+    write_manifest(folder / "book" / "runs")
     (folder / "_toc.yml").write_text("format: jb-book\nroot: book/bibliography\nchapters:\n  - file: book/runs/refine\n")
     set_address("", folder)  # whatever the repository's own is
     return folder
