@@ -127,7 +127,8 @@ def test_a_parameter_arrives_as_the_text_that_was_typed(value):
 
 
 def make(*arguments):
-    return subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True)
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}  # under `make test`
+    return subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True, env=own)
 
 
 @pytest.mark.parametrize("value", [
