@@ -104,6 +104,7 @@ def read(browser, path):
         for width in WIDTHS:
             if width != WIDTHS[0]:
                 page.set_viewport_size({"width": width, "height": 900})
+                page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # sizes have been observed
                 page.wait_for_timeout(150)
             inside, whole = page.evaluate("[document.scrollingElement.clientWidth, document.scrollingElement.scrollWidth]")
             assert whole <= inside, f"at {width} px the page is {whole} px wide: {page.evaluate(WIDEST)}"

@@ -130,7 +130,7 @@ def test_gradients_that_explode_are_said_and_no_stage_is_finished(options):
     with pytest.raises(NotFinite, match="no longer finite in .*no epoch was good: lower the learning rate") as raised:
         run_stage(**options | {"preset": PRESET + "+learning_rate=1e38"})
     assert "\n" not in str(raised.value) and isinstance(raised.value, FloatingPointError)
-    finished = list((options["output_dir"] / "stages").glob("*/run.json"))
+    finished = list((options["output_dir"] / "stages").glob("baseline-*-seed0-*/run.json"))
     assert not finished
 
 
