@@ -47,6 +47,9 @@ PATIENCE, LEAST = 5, 60
 _LAYOUT = "only the layout in memory differs"
 _DEVICE = "index arrays on the CPU index tensors of any device"
 _UNUSED = "stands in where the other branch is taken: neither its value nor its gradient is used"
+_OTHER = "the other factor is of float64, so the product is"
+_LINE = "a line has no direction"
+_NEGATIVE = "a negative length is one that numpy works out"
 _ONES = "to divide by 1 and by -1 is to multiply by them"
 #: Mutants that compute the same: (module, function, what stands there, what the mutant has) and why no test can tell them apart.
 EQUIVALENT = {
@@ -62,9 +65,16 @@ EQUIVALENT = {
     ("losses", "_length", "torch.where(safe, squared, 1.0)", "torch.where(safe, squared, 2.0)"): _UNUSED,
     ("losses", "joint_line_distances", "torch.where(defined, length, 1.0)", "torch.where(defined, length, 2.0)"): _UNUSED,
     ("losses", "joint_line_distances", "torch.where(defined, length, 1.0)", "torch.where(defined, length, -1.0)"): _UNUSED,
+    ("losses", "", "(_LINES[..., 0].contiguous(), _LINES[..., 1].contiguous())", "(_LINES[..., 1].contiguous(), _LINES[..., 0].contiguous())"): _LINE,
+    ("losses", "joint_line_distances", "(_LINE_J.to(joints.device), _LINE_K.to(joints.device))",
+     "(_LINE_K.to(joints.device), _LINE_J.to(joints.device))"): _LINE,
     ("losses", "geometrical_loss", "(1, 2)", "(2, 1)"): "a sum over two axes has no order",
     ("metrics", "auc", "float(high)", "high"): "the grid is of real numbers already",
     ("geometry", "view_rotation", "(..., 1)", "(..., -1)"): "the second of two is the last",
+    ("geometry", "project", "np.asarray(points, np.float64)", "points"): _OTHER,
+    ("geometry", "project", "np.asarray(K, np.float64)", "K"): _OTHER,
+    ("geometry", "view_rotation", "(3, 3)", "(-3, 3)"): _NEGATIVE,
+    ("geometry", "view_rotation", "(3, 3)", "(3, -3)"): _NEGATIVE,
     ("geometry", "normalise_pose", "('left', 'right')", "('right', 'left')"): "either order holds both",
     ("geometry", "normalise_pose", "pose * [-1.0, 1.0, 1.0]", "pose / [-1.0, 1.0, 1.0]"): _ONES,
     ("geometry", "restore_pose", "np.asarray(pose, np.float64) * mirror", "np.asarray(pose, np.float64) / mirror"): _ONES,

@@ -22,6 +22,16 @@ def test_projection_by_hand():
     np.testing.assert_allclose(geometry.project([[1.0, 2.0, 4.0], [0, 0, 9]], K), [[75, 160], [50, 60]])
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.int64])
+def test_projection_is_in_double_precision_whatever_it_is_given(kind):
+    points, K = np.array([[1, 2, 3], [5, 7, 11]]), np.array([[100, 0, 50], [0, 200, 60], [0, 0, 1]])
+    expected = geometry.project(points.astype(float), K.astype(float))
+    for given in ((points.astype(kind), K.astype(kind)), (points.tolist(), K.tolist())):
+        found = geometry.project(*given)
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, expected, rtol=1e-15)
+
+
 def test_projection_takes_a_camera_per_hand():
     points = np.stack([hand(0), hand(1)])
     uv = geometry.project(points, np.stack([RHD_K, STB_K]))

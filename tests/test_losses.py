@@ -190,6 +190,8 @@ def degenerate_poses():
     coincident[0, 7] = coincident[0, 3]
     nearly = collinear_fingers(torch.float32) + 1e-7 * hands(1, 1, torch.float32)
     tiny = 1e-7 * hands(1, dtype=torch.float32)
+    from_afar = 100 * hands(1)  # the area that the other joints span over the pair is not small, its base is
+    from_afar[0, 7] = from_afar[0, 3] + torch.tensor([0.0, 1e-7, 0.0])
     return {
         "all joints at zero": torch.zeros(1, 21, 3),
         "all joints on one line": line,
@@ -197,6 +199,7 @@ def degenerate_poses():
         "straight fingers, float64": collinear_fingers(torch.float64),
         "nearly straight fingers": nearly,
         "two joints in one place": coincident,
+        "two joints nearly in one place, the others far away": from_afar,
         "collapsed to rounding": tiny,
     }
 
@@ -208,17 +211,24 @@ def test_degenerate_poses_give_finite_values_and_gradients(loss, name, same):
     predicted = degenerate_poses()[name].requires_grad_()
     target = predicted.detach().clone() if same else hands(1, 5, predicted.dtype)
     value = loss(predicted, target)
-    value.backward()
+    with torch.autograd.set_detect_anomaly(True):  # an error where any step on the way back gives NaN
+        value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(predicted.grad).all()
     if same:
         assert value == 0
 
 
+def test_lengths_below_a_thousandth_of_a_thousandth_are_zero():
+    vectors = torch.tensor([[3.0, 0.0, 4.0], [0.0, 1.2e-6, 0.0], [0.9e-6, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(losses._length(vectors), torch.tensor([5.0, 1.2e-6, 0.0, 0.0], dtype=torch.float64))
+    assert (losses._length(vectors)[2:] == 0).all()
+
+
 def test_a_straight_finger_has_distance_zero_to_its_own_line():
     distances = losses.joint_line_distances(collinear_fingers(torch.float64))[0]
     lines = list(itertools.combinations([joint for joint in range(21) if joint != 2], 2))
-    assert distances[2, lines.index((1, 3))] < 1e-6
+    assert abs(distances[2, lines.index((1, 3))]) < 1e-6
     assert distances[2, lines.index((1, 9))] > 0.1
 
 
