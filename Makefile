@@ -41,18 +41,21 @@ RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(COUNT)),to$(shell ec
 book: $(READY)
 	$(SNAKEMAKE)
 
-# Lint and types, then the tests beside nbval, each on one thread. nbval has runs of its own: it compares what `smoke` gives on one
-# thread.
+# Lint and types, then the tests on all cores beside nbval, one thread each. nbval goes through the notebooks in their order, in
+# runs of its own: it compares what `smoke` gives on one thread. Lines count as covered in every process that a test starts.
 test: export CUDA_VISIBLE_DEVICES =
 test: export OMP_NUM_THREADS = 1
 test: $(READY)
 	$(VENV)/python -m ruff check
 	$(VENV)/python -m mypy
+	$(VENV)/python -m coverage erase
 	mkdir -p runs/tests
 	HANDPOSE_RUNS=runs/tests $(VENV)/python -m pytest --nbval --nbval-current-env -W default $(NOTEBOOKS) >runs/tests/nbval.log 2>&1 \
 	  & notebooks=$$!; failed=0; \
-	  $(VENV)/python -m pytest || failed=1; \
+	  $(VENV)/python -m coverage run -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder || failed=1; \
 	  wait $$notebooks || failed=1; cat runs/tests/nbval.log; exit $$failed
+	$(VENV)/python -m coverage combine --quiet
+	$(VENV)/python -m coverage report
 
 # Each loss, metric and formula broken in every small way: do the tests notice? Writes book/checks/mutants.json.
 mutants: $(READY)

@@ -1,6 +1,7 @@
-"""The mutation check: its changes and its verdicts."""
+"""The mutation check: its changes, its verdicts, and that what is recorded was measured on the sources as they are."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants import EQUIVALENT, judged, mutants_of
+from tests.mutants import EQUIVALENT, RESULT, TESTS, judged, mutants_of, source_digest
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+from mutants import lines_of, share_caught  # noqa: E402 (the book's own extension)
 
 SOURCE = '''
 """Words - not code."""
@@ -83,6 +86,15 @@ with tempfile.TemporaryDirectory() as folder:
     assert done.stdout.split("\n")[:3] == ["passed", "failed", "too long"], done.stderr
 
 
+def test_the_page_lists_what_lived_on():
+    one = {"module": "losses", "function": "f", "line": 3, "operator": "sign", "before": "-a", "after": "a"}
+    counts = {"mutants": 10, "caught": 8, "survived": 1, "equivalent": 1, "survivors": [one, one | {"equivalent": "a is 0"}]}
+    text = "\n".join(lines_of({"losses": counts}))
+    assert "| `losses.py` | 10 | 8 | 1 | 1 | 88.9 |" in text
+    assert text.count("line 3: `-a` became `a`") == 2 and text.endswith("`a`: a is 0")
+    assert lines_of({}).count("None.") == 2
+
+
 def test_a_survivor_with_a_reason_counts_apart(monkeypatch):
     one = {"module": "losses", "function": "f", "line": 3, "operator": "sign", "before": "-a", "after": "a"}
     result = {"mutants": 3, "caught": 1, "survivors": [one, one | {"after": "b"}]}
@@ -92,3 +104,27 @@ def test_a_survivor_with_a_reason_counts_apart(monkeypatch):
     assert [other.get("equivalent") for other in found["survivors"]] == ["a is 0", None]
     monkeypatch.delitem(EQUIVALENT, ("losses", "f", "-a", "a"))
     assert judged(found)["survived"] == 2  # a reason that is taken back
+
+
+# What is recorded
+
+
+RECORD = json.loads(RESULT.read_text())
+
+
+@pytest.mark.parametrize("module", TESTS)
+def test_the_record_is_of_the_sources_and_tests_as_they_are(module):
+    """A file or its tests changed: `make mutants` again."""
+    assert RECORD[module]["source"] == source_digest(module)
+
+
+@pytest.mark.parametrize("module", TESTS)
+def test_at_least_95_per_cent_are_caught_and_all_are_accounted_for(module):
+    counts = RECORD[module]
+    assert counts["mutants"] == len(mutants_of(module, (ROOT / "handpose" / f"{module}.py").read_text())) > 100
+    assert counts["mutants"] == sum(counts[kind] for kind in ("caught", "survived", "equivalent"))
+    assert counts["caught"] == sum(one.get("caught", 0) for one in counts["operators"].values())
+    assert counts == judged(counts)
+    assert len([one for one in counts["survivors"] if "equivalent" not in one]) == counts["survived"]
+    assert len(counts["survivors"]) == counts["survived"] + counts["equivalent"]
+    assert share_caught(counts) >= 0.95
