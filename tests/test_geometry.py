@@ -26,8 +26,8 @@ def test_projection_by_hand():
 def test_projection_is_in_double_precision_whatever_it_is_given(kind):
     points, K = np.array([[1, 2, 3], [5, 7, 11]]), np.array([[100, 0, 50], [0, 200, 60], [0, 0, 1]])
     expected = geometry.project(points.astype(float), K.astype(float))
-    for given in ((points.astype(kind), K.astype(kind)), (points.tolist(), K.tolist())):
-        found = geometry.project(*given)
+    for pair in ((points.astype(kind), K.astype(kind)), (points.tolist(), K.tolist())):
+        found = geometry.project(*pair)
         assert found.dtype == np.float64
         np.testing.assert_allclose(found, expected, rtol=1e-15)
 
