@@ -14,7 +14,8 @@ from matplotlib.ticker import LogLocator
 from . import analysis, plausibility
 from .effects import Effect, forest_plot, paired_effect, verdict
 from .experiments import find_row
-from .tables import NOT_RUN, claims_frame, mean_and_spread
+from .tables import NOT_RUN, mean_and_spread
+from .tables_html import claims_frame
 
 # What is measured: functions of (results, row, seed) -> (N,), one value a frame, or (1,) where there is one a seed.
 

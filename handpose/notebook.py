@@ -218,8 +218,9 @@ def _name_the_commit(page, commit):
 #: Source that turns results into what the pages show.
 _PAGE_CODE = (
     "skeleton.py", "geometry.py", "metrics.py", "analysis.py", "plausibility.py", "effects.py", "claims.py", "decisions.py",
-    "tables.py", "figures.py", "figures_pose.py", "given.py", "placement.py", "own_picture.py", "figures_own.py", "conventions.py",
-    "protocols.py", "examples.py", "figures_data.py", "inside.py", "figures_inside.py", "figures_losses.py", "explorer.py", "explorer.js",
+    "tables.py", "tables_peers.py", "tables_html.py", "figures.py", "figures_pose.py", "given.py", "placement.py", "own_picture.py",
+    "figures_own.py", "conventions.py", "protocols.py", "examples.py", "figures_data.py", "inside.py", "figures_inside.py",
+    "figures_losses.py", "explorer.py", "explorer.js",
 )  # fmt: skip
 
 

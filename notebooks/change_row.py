@@ -88,7 +88,7 @@ from handpose.notebook import project_path, show, show_card, show_pictures, show
 from handpose.records import available_cores
 from handpose.results import Results, obtain
 from handpose.runs import measure
-from handpose.tables import as_html
+from handpose.tables_html import as_html
 from handpose.trial import LARGE, changed_preset, comes_along, held_against, trial_table
 
 parts = Row(injection=injection, disentangle=disentangle, align=align, kcs=kcs, geo=geo, concat=concat)

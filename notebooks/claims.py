@@ -72,7 +72,8 @@ from handpose.claims import (
 from handpose.experiments import CONTROLS, ROWS
 from handpose.notebook import glue, project_path, show_run
 from handpose.results import ANALYSED, Results, results_folder
-from handpose.tables import amount, as_html, claims_frame, claims_html, counted
+from handpose.tables import counted
+from handpose.tables_html import amount, as_html, claims_frame, claims_html
 
 results = Results(results_folder(preset, dataset, project_path(output_dir), recorded))
 seeds = {row: results.seeds(row) for row in ROWS | CONTROLS}

@@ -77,7 +77,8 @@ from handpose.explorer import decode, effect_table, hands_to_start_from, show_ex
 from handpose.geometry import hand_scale
 from handpose.notebook import project_path, show, show_pictures, show_run
 from handpose.results import Results, dataset_name, obtain, results_folder
-from handpose.tables import as_html, mean_and_spread, seeds_of
+from handpose.tables import mean_and_spread, seeds_of
+from handpose.tables_html import as_html
 
 where = dict(preset=preset, dataset=dataset, output_dir=project_path(output_dir), recorded=recorded)
 options = dict(where, data_root=project_path(data_root), threads=threads, device=device)

@@ -82,9 +82,9 @@ from handpose.effects import forest_plot, verdict
 from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.peers import what_we_know
 from handpose.results import Results, dataset_name, obtain, results_folder
-from handpose.tables import (
-    MEAN_POSE, METHODS, as_html, comparison_table, peers_effects, peers_table, published_table, seeds_of, verdict_html,
-)  # fmt: skip
+from handpose.tables import MEAN_POSE, METHODS, seeds_of
+from handpose.tables_html import as_html, verdict_html
+from handpose.tables_peers import comparison_table, peers_effects, peers_table, published_table
 
 # %% [markdown]
 # ## The runs

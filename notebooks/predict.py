@@ -100,7 +100,7 @@ from handpose.notebook import project_path, show, show_card, show_pictures
 from handpose.photo import read_photo
 from handpose.results import Results, obtain
 from handpose.runs import open_run, prepare_data
-from handpose.tables import as_html
+from handpose.tables_html import as_html
 
 if picture and recorded:
     raise ValueError("a picture of your own needs the networks, which are not kept with the recorded results: leave recorded away")

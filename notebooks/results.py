@@ -81,9 +81,9 @@ from handpose.experiments import CONTROLS, ROWS, TABLE_1, TABLE_2, find_row
 from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.results import Results, dataset_name, results_folder
 from handpose.runs import measure
-from handpose.tables import (
-    MEAN_POSE, ablation_table, as_html, comparison_table, mean_and_spread, per_finger_table, per_joint_table, seeds_of,
-)  # fmt: skip
+from handpose.tables import MEAN_POSE, ablation_table, mean_and_spread, per_finger_table, per_joint_table, seeds_of
+from handpose.tables_html import as_html
+from handpose.tables_peers import comparison_table
 
 results = Results(results_folder(preset, dataset, project_path(output_dir), recorded))
 chosen = list(range(seed, seed + seeds))

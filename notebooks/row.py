@@ -73,11 +73,12 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 
-from handpose import figures, figures_pose, pictures
+from handpose import figures, figures_pose, peers, pictures
 from handpose.experiments import PEERS, find_row, row_stages, stage_owner
 from handpose.notebook import project_path, show, show_card, show_pictures, show_run
 from handpose.results import Results, obtain, results_folder
-from handpose.tables import as_html, mean_and_spread, seeds_of
+from handpose.tables import mean_and_spread, seeds_of
+from handpose.tables_html import as_html
 
 where = dict(preset=preset, dataset=dataset, output_dir=project_path(output_dir), recorded=recorded)
 options = dict(where, data_root=project_path(data_root), threads=threads, device=device)
@@ -149,6 +150,9 @@ for stage in row_stages(row, preset):
         "MEPE after it (mm)": mean_and_spread([one[-1]["mepe"] for one in epochs[: 1 if stage == "warmup" else None]], 2),
     })
 display(HTML(as_html(pd.DataFrame(lines).set_index("stage"), "", f"The stages of row {row}")))
+if row in PEERS and peers.module(PEERS[row].module).NETWORKS.in_picture:
+    print("This method predicts in the picture. While it trains the loop knows no camera and takes the pose as a far one would see it:")
+    print("the errors of this table and of the curve below are higher than the MEPE above, which is measured on poses lifted with it.")
 
 # %% caption="Dotted lines divide the stages. Left: terms of eqs. 1 to 7 and 17 as they enter their sums, rgb for pictures, pose for true poses. Right: the error that counts." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs of all stages. Right: evaluation MEPE over the epochs, falling from stage to stage where the training works"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves(*[result.history for result in results])

@@ -7,7 +7,7 @@ from handpose import claims
 from handpose.claims import CLAIMS, Claim, claims_table, effect, measure_claims, measures_table, paper_change
 from handpose.effects import paired_effect, t_interval, verdict
 from handpose.experiments import CONTROLS, ROWS
-from handpose.tables import amount, interval
+from handpose.tables_html import amount, interval
 
 
 def made(differences, frames=50):

@@ -12,7 +12,7 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from handpose import tables
+from handpose import tables_html
 from handpose.decisions import as_html as decisions_html
 from handpose.experiments import find_preset, stage_settings
 from handpose.notebook import _typed, show, show_card, show_run
@@ -188,10 +188,10 @@ def test_text_from_a_card_is_escaped(monkeypatch):
 
 def test_text_in_tables_is_escaped():
     table = pd.DataFrame({MARKUP: [MARKUP]}, index=pd.Index([MARKUP], name=MARKUP))
-    for text in (tables.as_html(table, caption=MARKUP), tables.as_html(table, f"{MARKUP}{{}}"), decisions_html(table)):
+    for text in (tables_html.as_html(table, caption=MARKUP), tables_html.as_html(table, f"{MARKUP}{{}}"), decisions_html(table)):
         assert_no_markup(text)
     deep = pd.DataFrame([[MARKUP]], index=[(MARKUP, MARKUP)], columns=pd.MultiIndex.from_tuples([(MARKUP, MARKUP)]))
-    assert_no_markup(tables.as_html(deep))
+    assert_no_markup(tables_html.as_html(deep))
 
 
 def test_text_in_an_interactive_figure_ends_no_script(monkeypatch):
@@ -207,4 +207,4 @@ def test_a_subject_with_markup_in_its_name_stays_a_value(tmp_path):
     results = Results(RECORDED / "synthetic-minutes")
     factors = results.factors.assign(action=MARKUP)
     counts = factors.groupby("action").size().rename("frames").to_frame()
-    assert_no_markup(tables.as_html(counts, link=""))
+    assert_no_markup(tables_html.as_html(counts, link=""))

@@ -9,22 +9,9 @@ import pytest
 from handpose.effects import paired_effect
 from handpose.results import Results
 from handpose.skeleton import JOINTS
-from handpose.tables import (
-    ablation_table,
-    amount,
-    as_html,
-    claims_html,
-    comparison_table,
-    counted,
-    interval,
-    mean_and_spread,
-    peers_effects,
-    peers_table,
-    per_finger_table,
-    per_joint_table,
-    published_table,
-    verdict_html,
-)  # fmt: skip
+from handpose.tables import ablation_table, counted, mean_and_spread, per_finger_table, per_joint_table
+from handpose.tables_html import amount, as_html, claims_html, interval, verdict_html
+from handpose.tables_peers import comparison_table, peers_effects, peers_table, published_table
 
 HANDS = np.random.default_rng(0).uniform(-60, 60, (10, 21, 3)).round(2)
 HANDS -= ((HANDS[:, 0] + HANDS[:, 9]) / 2).round(2)[:, None]  # relative to the root, but for a rounding

@@ -13,7 +13,7 @@ from tests.mutants import EQUIVALENT, RESULT, TESTS, judged, mutants_of, source_
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-from mutants import lines_of, share_caught  # noqa: E402 (the book's own extension)
+from checks import fuzz_lines, mutant_lines, share_caught, soak_lines  # noqa: E402 (the book's own extension)
 
 SOURCE = '''
 """Words - not code."""
@@ -89,10 +89,10 @@ with tempfile.TemporaryDirectory() as folder:
 def test_the_page_lists_what_lived_on():
     one = {"module": "losses", "function": "f", "line": 3, "operator": "sign", "before": "-a", "after": "a"}
     counts = {"mutants": 10, "caught": 8, "survived": 1, "equivalent": 1, "survivors": [one, one | {"equivalent": "a is 0"}]}
-    text = "\n".join(lines_of({"losses": counts}))
+    text = "\n".join(mutant_lines({"losses": counts}))
     assert "| `losses.py` | 10 | 8 | 1 | 1 | 88.9 |" in text
     assert text.count("line 3: `-a` became `a`") == 2 and text.endswith("`a`: a is 0")
-    assert lines_of({}).count("None.") == 2
+    assert mutant_lines({}).count("None.") == 2
 
 
 def test_a_survivor_with_a_reason_counts_apart(monkeypatch):
@@ -128,3 +128,21 @@ def test_at_least_95_per_cent_are_caught_and_all_are_accounted_for(module):
     assert len([one for one in counts["survivors"] if "equivalent" not in one]) == counts["survived"]
     assert len(counts["survivors"]) == counts["survived"] + counts["equivalent"]
     assert share_caught(counts) >= 0.95
+
+
+def test_the_page_counts_kills_and_damaged_datasets():
+    about = {"seed": 0, "platform": "Linux", "commit": "0123456789abcdef"}
+    points = [{"phase": "align", "recovered": True}, {"phase": "align", "recovered": False}]
+    text = "\n".join(soak_lines(about | {"count": 2, "recovered": 1, "phases": {"align": 2}, "points": points, "seconds": 120}))
+    assert "| training stage 2 | 2 | 1 |" in text and "| **all** | **2** | **1** |" in text and "2 minutes" in text
+    outcomes = {"read as before": 5, "read as changed": 2, "refused": 3, "hang": 1, "wrong": 1}
+    assert "| RHD | 12 | 5 | 2 | 3 | 2 |" in "\n".join(fuzz_lines(about | {"outcomes": {"rhd": outcomes}}))
+
+
+def test_the_recorded_checks_are_whole_and_nothing_went_wrong():
+    soak, fuzz = (json.loads((RESULT.parent / f"{name}.json").read_text()) for name in ("soak", "fuzz"))
+    assert soak["recovered"] == soak["count"] == len(soak["points"]) == 50
+    assert all(point["recovered"] and not point["wrong"] for point in soak["points"])
+    good = ("read as before", "read as changed", "refused")
+    assert sum(outcomes[name] for outcomes in fuzz["outcomes"].values() for name in good) == fuzz["count"] == 1000
+    assert fuzz["bad"] == []

@@ -1,0 +1,82 @@
+"""The directives ``mutants``, ``soak`` and ``fuzz``: what each of these commands found, from ``book/checks``."""
+
+import json
+from pathlib import Path
+
+from sphinx.util.docutils import SphinxDirective
+
+
+def read_check(root, name):
+    """The recorded result of the check ``name`` under ``root``, a dict."""
+    return json.loads((Path(root) / "book" / "checks" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def share_caught(counts):
+    """Share of a module's mutants that the tests catch, those that compute the same left out."""
+    return counts["caught"] / (counts["mutants"] - counts["equivalent"])
+
+
+def mutant_lines(result):
+    """Markdown of the table of modules, and of the mutants that live on."""
+    table = ["| Module | Mutants | Caught | Lived on | Compute the same | Caught, per cent |", "|---|--:|--:|--:|--:|--:|"]
+    for module, counts in result.items():
+        numbers = (counts[name] for name in ("mutants", "caught", "survived", "equivalent"))
+        table.append(f"| `{module}.py` | {' | '.join(map(str, numbers))} | {100 * share_caught(counts):.1f} |")
+    survivors = [one for counts in result.values() for one in counts["survivors"]]
+    left = [f"- {_told(one)}" for one in survivors if "equivalent" not in one] or ["None."]
+    same = [f"- {_told(one)}: {one['equivalent']}" for one in survivors if "equivalent" in one] or ["None."]
+    return [*table, "", "**Lived on**", "", *left, "", "**Compute the same**", "", *same]
+
+
+def _told(one):
+    return f"`{one['module']}.py`, line {one['line']}: `{one['before']}` became `{one['after']}`"
+
+
+def soak_lines(result):
+    """Markdown of how many parts of a run were ended, and how many ended well when they were started again."""
+    back = dict.fromkeys(result["phases"], 0)
+    for point in result["points"]:
+        back[point["phase"]] += point["recovered"]
+    table = ["| Ended while | Times | Recovered |", "|---|--:|--:|"]
+    table += [f"| {_DOING.get(phase, phase)} | {count} | {back[phase]} |" for phase, count in result["phases"].items()]
+    table += [f"| **all** | **{result['count']}** | **{result['recovered']}** |"]
+    return [*table, "", f"{_run(result)}; {result['seconds'] / 60:.0f} minutes."]
+
+
+_DOING = {
+    "frames": "rendering hands", "frames in STB's layout": "rendering hands in STB's layout", "shards": "cutting the crops",
+    "warmup": "training the warm-up", "disentangle": "training stage 1", "align": "training stage 2", "refine": "training stage 3",
+    "results": "writing predictions", "notebook": "executing a notebook", "record": "recording a run", "book": "building the pages",
+}  # fmt: skip
+
+
+def fuzz_lines(result):
+    """Markdown of what came of the damaged datasets."""
+    names = ("read as before", "read as changed", "refused")
+    table = [f"| Layout | Damaged | {' | '.join(name.capitalize() for name in names)} | Anything else |", "|---|--:|--:|--:|--:|--:|"]
+    for layout, outcomes in result["outcomes"].items():
+        good = [outcomes[name] for name in names]
+        bad = sum(outcomes.values()) - sum(good)
+        table.append(f"| {layout.upper()} | {sum(outcomes.values())} | {' | '.join(map(str, good))} | {bad} |")
+    return [*table, "", f"{_run(result)}."]
+
+
+def _run(result):
+    return f"Seed {result['seed']}, {result['platform']}, commit `{result['commit'][:7]}`"
+
+
+class Check(SphinxDirective):
+    """The table and the list of the check of the directive's own name."""
+
+    def run(self):
+        self.env.note_dependency(str(Path(self.env.srcdir) / "book" / "checks" / f"{self.name}.json"))
+        return self.parse_text_to_nodes("\n".join(LINES[self.name](read_check(self.env.srcdir, self.name))))
+
+
+LINES = {"mutants": mutant_lines, "soak": soak_lines, "fuzz": fuzz_lines}
+
+
+def setup(app):
+    for name in LINES:
+        app.add_directive(name, Check)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

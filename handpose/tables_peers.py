@@ -1,0 +1,90 @@
+"""Table 3: the seven methods beside the paper's own, what each costs, and how the published figures were measured."""
+
+import numpy as np
+import pandas as pd
+
+from .cost import cost_of, training_speeds
+from .effects import paired_effect
+from .experiments import TABLE_3
+from .runs import measure
+from .tables import METHODS, PAPER, PAPER_STB, mean_and_spread, run_name, seeds_of
+
+
+def comparison_table(results, seeds=None):
+    """Table 3: MEPE and AUC of other methods on RHD and STB as the paper quotes them, and ours on this run's data.
+
+    DataFrame of texts, indexed by method; our column is named as in ``ablation_table``. Methods that have not been trained
+    are "not run" there: figures measured on other data don't stand in for it.
+    """
+    found = {METHODS[method]: seeds_of(results, METHODS[method], seeds) for method in TABLE_3}
+    ours, lines = run_name(results, found), []
+    for method, line in TABLE_3.items():
+        predicted = [results[METHODS[method], seed].predicted for seed in found[METHODS[method]]]
+        measured = [measure(pose, results.target, results.visible, results.root_joint) for pose in predicted]
+        quoted = {
+            (PAPER, "MEPE (mm)"): line.rhd, (PAPER, "AUC 20-50"): line.auc_rhd,
+            (PAPER_STB, "MEPE (mm)"): line.stb, (PAPER_STB, "AUC 20-50"): line.auc_stb,
+        }  # fmt: skip
+        digits = {"MEPE (mm)": 2, "AUC 20-50": 3}
+        lines.append(
+            {"method": method}
+            | {key: "" if value is None else f"{value:.{digits[key[1]]}f}" for key, value in quoted.items()}
+            | {(ours, name): mean_and_spread([one[key] for one in measured], digits[name])
+               for key, name in (("mepe", "MEPE (mm)"), ("auc", "AUC 20-50"))}
+        )  # fmt: skip
+    table = pd.DataFrame(lines).set_index("method")
+    table.columns = pd.MultiIndex.from_tuples(table.columns)
+    return table
+
+
+def peers_table(results, seeds=None):
+    """Table 3's methods on this run's data, beside what each costs: DataFrame of texts, indexed by method.
+
+    Parameters and multiply-adds are of what predicts one picture. "training speed" is ``cost.training_speeds``, measured now, over row
+    D3's.
+    """
+    lines = {}
+    there = [row for row in METHODS.values() if seeds_of(results, row, seeds)]
+    speeds = training_speeds(there, results[there[0], seeds_of(results, there[0], seeds)[0]].card["preset"]) if "D3" in there else {}
+    for method, row in METHODS.items():
+        runs = [results[row, seed] for seed in seeds_of(results, row, seeds)]
+        measured = [measure(run.predicted, results.target, results.visible, results.root_joint) for run in runs]
+        floor = measure(results.mean_pose, results.target, results.visible, results.root_joint)["mepe"]
+        mepe = [one["mepe"] for one in measured]
+        lines[method] = {
+            "MEPE (mm)": mean_and_spread(mepe, 2),
+            "of the mean pose's": f"{np.mean(mepe) / floor:.2f}" if runs else "",
+            "AUC 20-50": mean_and_spread([one["auc"] for one in measured], 3),
+        }
+        if runs:
+            cost, epochs = cost_of(row, runs[0].card["preset"]), [epoch for run in runs for epoch in run.history]
+            images = sum(epoch["images_per_second"] * epoch["seconds"] for epoch in epochs)
+            lines[method] |= {
+                "parameters (M)": f"{cost.parameters / 1e6:.1f}",
+                "multiply-adds (M)": f"{cost.multiply_adds / 1e6:.0f}",
+                "images/s in training": f"{speeds[row]:.0f} ({speeds[row] / speeds['D3']:.2f} of D3's)" if speeds else "",
+                "images seen": f"{round(images / len(runs), -3):.0f}",
+            }
+    return pd.DataFrame.from_dict(lines, orient="index").fillna("").rename_axis("method")
+
+
+def peers_effects(results, seeds=None):
+    """``effects.Effect`` of row D3 against each method of Table 3 that shares a seed with it: {method: effect}, in mm."""
+    found = {}
+    for method, row in METHODS.items():
+        common = [seed for seed in seeds_of(results, row, seeds) if seed in results.seeds("D3")]
+        if row != "D3" and common:
+            ours, theirs = ([results.errors(one, seed).mean(1) for seed in common] for one in ("D3", row))
+            found[method] = paired_effect(ours, theirs, common)
+    return found
+
+
+def published_table():
+    """How the figures that the paper quotes were measured, and whether they can be compared: DataFrame of texts, by method."""
+    lines = {
+        method: {
+            PAPER: f"{line.rhd:.2f} mm", PAPER_STB: "" if line.stb is None else f"{line.stb:.2f} mm",
+            "protocol of these figures": line.protocol, "comparable with the paper's?": line.comparable,
+        } for method, line in TABLE_3.items()
+    }  # fmt: skip
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
