@@ -17,14 +17,15 @@ class Preset:
 
     Lengths are in epochs over the training frames; the paper prints none. ``weights`` is where the backbone
     starts: "imagenet", None for from scratch, the name of a file that ``handpose.pretrained`` took in, or
-    "warmup": it first learns the joints' x and y from the training pictures, for ``warmup_epochs``, once for all rows and seeds. That stands in for ImageNet's weights
-    where minutes have to do. ``finetuning_rate`` is the learning rate of networks that a phase before has
-    trained. ``decay`` lets the learning rate of each phase fall to zero along a cosine; the paper's is constant.
+    "warmup": it first learns the joints' x and y from the training pictures, for ``warmup_epochs``, once for all
+    rows and seeds. That stands in for ImageNet's weights where minutes have to do. ``finetuning_rate`` is the
+    learning rate of networks that a phase before has trained. ``decay`` lets the learning rate of each phase fall
+    to zero along a cosine; the paper's is constant.
     ``view`` is what view correction does to the picture: "crop" or "homography". ``mapper_input`` is what a
     mapper reads of a latent, a "sample" or the "mean"; ``alternate`` False takes q = q' = 1/2 at every step
     of eq. 17. ``flip_probability`` is 0 where training is short: a hand mirrored top to bottom is a left hand,
     twice the shapes to learn.
-    """  # noqa: E501
+    """
 
     training: int = 41258
     evaluation: int = 2728
