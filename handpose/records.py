@@ -11,6 +11,7 @@ import re
 import resource
 import subprocess
 import sys
+import threading
 import tokenize
 import uuid
 from pathlib import Path
@@ -23,6 +24,8 @@ except ImportError:  # not on Windows
 PACKAGE = Path(__file__).resolve().parent
 #: Source that decides what a stage learns; a change in it makes a new identity, a new figure style does not.
 TRAINING_CODE = ("skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py")
+#: Python 3.11 loses count of its depth, and stops, when two threads parse at once.
+_PARSING = threading.Lock()
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\..")
 
 
@@ -104,7 +107,9 @@ def source_digest(*modules):
 def bare_source(text):
     """Python source without comments, docstrings, blank lines and trailing blanks."""
     lines = text.splitlines()
-    for node in ast.walk(ast.parse(text)):
+    with _PARSING:
+        tree = ast.parse(text)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)  # type: ignore[operator]
     for token in tokenize.generate_tokens(io.StringIO(text).readline):

@@ -1,4 +1,7 @@
+import gc
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -133,3 +136,28 @@ def test_comments_and_docstrings_are_no_source():
     longer = '"""Module."""\n# all of it\n' + code.replace("What.", "What\n    it does.")
     assert records.bare_source(longer) == records.bare_source(code)
     assert records.bare_source(code.replace("return y", "return x")) != records.bare_source(code)
+
+
+def test_threads_may_ask_for_digests_at_once():
+    """Garbage that waits as it goes lets another thread in while one parses: Python 3.11 loses count of its depth then."""
+
+    class Waits:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            time.sleep(0.0005)
+
+    def bare(text):
+        Waits()
+        return records.bare_source(text)
+
+    texts = [path.read_text() for path in sorted(records.PACKAGE.glob("*.py"))[:12]]
+    before = gc.get_threshold()
+    gc.set_threshold(20)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(bare, texts * 4))
+    finally:
+        gc.set_threshold(*before)
+    assert found == [records.bare_source(text) for text in texts] * 4
