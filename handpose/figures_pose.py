@@ -23,7 +23,8 @@ def poses_static(images, poses, errors=None, width=10, root="palm"):
     """
     count, first = len(next(iter(poses.values()))), 2 if images else 1
     columns = len(poses) + first - 1
-    figure = plt.figure(figsize=(width, 0.86 * width / columns * count + 0.3))
+    high = 0.86 * width / columns + (0.22 if errors else 0)  # inches a row; the numbers stand between the rows
+    figure = plt.figure(figsize=(width, high * count + 0.3))
     for row in range(count):
         if images:
             axes = figure.add_subplot(count, columns, row * columns + 1)
@@ -36,7 +37,7 @@ def poses_static(images, poses, errors=None, width=10, root="palm"):
             note += [f"{errors[name][row]:.1f} mm"] if errors and name in errors else []
             axes.set_title("\n".join(note), fontsize=9, pad=2)
     top = 1 - (0.4 if errors else 0.22) / figure.get_figheight()  # room for the title, of two lines with errors
-    figure.subplots_adjust(0.01, 0.01, 0.99, min(0.96, top), wspace=0.02, hspace=0.16)
+    figure.subplots_adjust(0.01, 0.01, 0.99, min(0.96, top), wspace=0.02, hspace=0.3 if errors else 0.16)
     return figure
 
 

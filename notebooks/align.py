@@ -89,8 +89,8 @@ print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics'
 if result.stale:
     print(f"stale: {result.stale}")
 
-# %% caption="Each term of the loss as it enters the sum, and what it does to the error. mse and kl: eqs. 6 and 7, rgb for pictures, pose for true poses. Left, the lower the better term by term; right, the error that counts." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
-figures.training_curves([epoch for epoch in result.history if epoch["stage"] == result.card["stage"]])
+# %% caption="Each term of the loss as it enters the sum, and what it does to the error. mse and kl: eqs. 6 and 7, rgb for pictures, pose for true poses. Left, the lower the better term by term; right, the error that counts. Dotted lines divide the stages and their phases: the last two are of this one." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
+figures.training_curves(result.history)
 plt.show()
 show_run(result)
 

@@ -90,8 +90,8 @@ print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics'
 if result.stale:
     print(f"stale: {result.stale}")
 
-# %% caption="Each term of the loss as it enters the sum, and what it does to the error. mse and kl: eqs. 2 and 3; discriminator: eq. 1; generator: the encoder's side of the same game, so one of the two rises when the other falls." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
-figures.training_curves([epoch for epoch in result.history if epoch["stage"] == result.card["stage"]])
+# %% caption="Each term of the loss as it enters the sum, and what it does to the error. mse and kl: eqs. 2 and 3; discriminator: eq. 1; generator: the encoder's side of the same game, so one of the two rises when the other falls. Left of the dotted line: the warm-up." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
+figures.training_curves(result.history)
 plt.show()
 show_run(result)
 

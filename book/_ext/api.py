@@ -23,10 +23,18 @@ def plain(line):
 
 def _docstring(app, what, name, obj, options, lines):
     lines[:] = [plain(line) for line in lines]
+    if what == "module":
+        lines[:0] = [f".. rubric:: {name}", ""]  # several modules share a page
     if lines and what in ("function", "class", "method", "attribute", "property", "data") and lines[-1]:
         lines.append("")
 
 
+def _skipped(app, what, name, obj, skip, options):
+    """The fields of a named tuple: its own docstring says what they are."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
 def setup(app):
+    app.connect("autodoc-skip-member", _skipped)
     app.connect("autodoc-process-docstring", _docstring)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
