@@ -24,7 +24,7 @@ def plain(line):
 def _docstring(app, what, name, obj, options, lines):
     lines[:] = [plain(line) for line in lines]
     if what == "module":
-        lines[:0] = [f".. rubric:: {name}", ""]  # several modules share a page
+        lines[:0] = [f".. rubric:: {name}", "   :class: module-name", ""]  # several modules share a page
     if lines and what in ("function", "class", "method", "attribute", "property", "data") and lines[-1]:
         lines.append("")
 
