@@ -55,12 +55,16 @@ def frame_grid(images, titles=None, uv=None, columns=6, width=10):
 def poses_on_pictures(images, joints, titles, width=10):
     """Poses drawn on pictures: a column a frame, a line a name, each cut around the hand.
 
-    images: N pictures (H, W, 3); joints: {name: N arrays (21, 2), px}; titles: N texts above the columns.
+    images: N pictures (H, W, 3); joints: {name: N arrays (21, 2), px}, the true ones first; titles: N texts above the columns.
+    What lies far from the true hand is cut off, so that the hand stays large enough to see.
     """
     count = len(images)
     figure, grid = plt.subplots(len(joints), count, squeeze=False, figsize=(width, width / count * len(joints) + 0.5))
     for column, image in enumerate(images):
         centre, side = crop_box(np.concatenate([uv[column] for uv in joints.values()]), 1.25)
+        true_centre, true_side = crop_box(np.asarray(next(iter(joints.values()))[column]), 1.25)
+        if side > 2 * true_side:
+            centre, side = true_centre, 2 * true_side
         left, top = np.asarray(centre) - side / 2 - 0.5  # imshow centres pixel 0 on 0
         for axes, (name, uv) in zip(grid[:, column], joints.items()):
             axes.imshow(image)

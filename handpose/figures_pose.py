@@ -45,11 +45,17 @@ def _centred(pose, root):
     return pose - root_of(pose, root)[..., None, :]
 
 
-def _box(poses, room=1.1):
-    """Middle (3,) and half a side of the cube that holds all poses, arrays (..., 3), with some room around."""
-    points = np.concatenate([np.reshape(pose, (-1, 3)) for pose in poses])
-    low, high = points.min(0), points.max(0)
-    return (low + high) / 2, room * (high - low).max() / 2
+def _box(poses, room=1.1, most=2):
+    """Middle (3,) and half a side of the cube that holds all poses, arrays (..., 3), with some room around.
+
+    Where that is more than ``most`` times what the first need, the true ones: a cube of that size around them. A prediction
+    that is wrong altogether would make all hands too small to see, and is cut off instead.
+    """
+    points = [np.reshape(pose, (-1, 3)) for pose in poses]
+    (middle, reach), (first, enough) = (
+        ((part.min(0) + part.max(0)) / 2, room * np.ptp(part, axis=0).max() / 2) for part in (np.concatenate(points), points[0])
+    )
+    return (middle, reach) if reach <= most * enough else (first, most * enough)
 
 
 def _draw_pose(axes, pose, middle=(0, 0, 0), reach=140):
@@ -68,7 +74,7 @@ def interactive_poses(poses, labels, root="palm"):
     """Hands in 3D, side by side, with a slider over the frames.
 
     poses: {name: (N, 21, 3)} mm; labels: N texts for the slider. Each name has its own scene, drawn around
-    the root; the cube is the same in all and holds all hands.
+    the root; the cube is the same in all and holds all hands, but for what lies far from the first, the true ones.
     """
     names, count = list(poses), len(labels)
     poses = {name: _centred(np.asarray(pose), root).round(1) for name, pose in poses.items()}

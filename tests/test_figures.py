@@ -109,6 +109,19 @@ def test_poses_stand_on_their_pictures_where_the_pixels_are():
         assert (dots >= [left, top]).all() and (dots <= [right, bottom]).all()
 
 
+def test_a_prediction_that_is_wrong_altogether_leaves_the_true_hand_large():
+    images, uv = [np.zeros((40, 60, 3), np.uint8)], np.random.default_rng(0).uniform(10, 30, (1, 21, 2))
+    far = figures.poses_on_pictures(images, {"true": uv, "ours": uv + 900}, ["a"]).axes[0]
+    near = figures.poses_on_pictures(images, {"true": uv, "ours": uv}, ["a"]).axes[0]
+    assert np.ptp(far.get_xlim()) == pytest.approx(2 * np.ptp(near.get_xlim()))
+    assert np.mean(far.get_xlim()) == pytest.approx(np.mean(near.get_xlim()))  # around the true hand
+    wild = POSE.copy()
+    wild[0, 8] += 5000
+    scene = figures_pose.interactive_poses({"truth": POSE, "ours": wild}, list("abcd")).layout.scene
+    calm = figures_pose.interactive_poses({"truth": POSE, "ours": POSE}, list("abcd")).layout.scene
+    assert np.ptp(scene.xaxis.range) == pytest.approx(2 * np.ptp(calm.xaxis.range))
+
+
 def test_interactive_poses_hold_every_hand_around_its_root():
     figure = figures_pose.interactive_poses({"truth": POSE, "ours": POSE + 7}, list("abcd"))
     assert len(figure.data) == 4 * 2 * 5
