@@ -66,8 +66,10 @@ batch: $(READY)
 	@$(VENV)/python -m handpose.batch --rows "$(ROWS)" --seeds "$(if $(filter file,$(origin SEEDS)),$(SEED),$(SEEDS))" \
 	  --preset "$(PRESET)" --dataset $(DATASET) --data-root "$(DATA_ROOT)" --cores $(CORES) --profile "$(PROFILE)"
 
+# Speeds beside the bare network's, and beside the usual ways: ten minutes on a machine that does nothing else. What was measured is
+# kept in book/checks/bench.json, which a page shows.
 bench: $(READY)
-	$(VENV)/python -m tests.bench
+	CUDA_VISIBLE_DEVICES= $(VENV)/python -m tests.bench --output book/checks/bench.json
 
 # What the choices change: trains the variants of the page of decisions; the next `make book` shows them.
 decisions: $(READY)
@@ -105,7 +107,7 @@ notebooks: $(READY)
 	$(VENV)/jupytext --sync notebooks/*.py
 	for notebook in $(NOTEBOOKS); do OMP_NUM_THREADS=1 $(VENV)/python -m handpose.notebook $$notebook $$notebook; done
 
-# Every command of the README and of the chapter "Run it yourself", for real, at the size `smoke`: about an hour.
+# Every command of the README and of the chapter "Run it yourself", for real, at the size `smoke`: about two hours on two cores.
 commands: $(READY)
 	$(VENV)/python -m pytest -m slow tests/test_commands.py
 

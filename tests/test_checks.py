@@ -13,7 +13,7 @@ from tests.mutants import EQUIVALENT, RESULT, TESTS, judged, mutants_of, source_
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-from checks import fuzz_lines, mutant_lines, share_caught, soak_lines  # noqa: E402 (the book's own extension)
+from checks import bench_lines, fuzz_lines, mutant_lines, share_caught, soak_lines  # noqa: E402 (the book's own extension)
 
 SOURCE = '''
 """Words - not code."""
@@ -146,3 +146,22 @@ def test_the_recorded_checks_are_whole_and_nothing_went_wrong():
     good = ("read as before", "read as changed", "refused")
     assert sum(outcomes[name] for outcomes in fuzz["outcomes"].values() for name in good) == fuzz["count"] == 1000
     assert fuzz["bad"] == []
+
+
+def test_the_page_of_speeds_says_which_bar_is_missed():
+    figure = {"topic": "losses", "what": "memory", "value": "53 MiB", "bar": "under 25 MB", "holds": False}
+    free = {"topic": "training", "what": "images a second", "value": "200", "bar": "", "holds": None}
+    about = {"device": "CPU", "cores": 2, "load": 0.1, "seconds": 300, "commit": "0123456789abcdef"}
+    text = "\n".join(bench_lines(about | {"figures": [figure, free]}))
+    assert "| losses | memory | 53 MiB | under 25 MB: **missed** |" in text and "| training | images a second | 200 |  |" in text
+
+
+def test_benchmarks_are_measured_and_kept(tmp_path):
+    """The one that trains nothing; `make bench` runs all."""
+    kept = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "tests.bench", "sharing", "--output", str(kept)]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    figures = json.loads(kept.read_text())["figures"]
+    assert [one["topic"] for one in figures] == ["sharing", "sharing"] and all(one["value"] in said for one in figures)
+    wrong = subprocess.run([*command[:3], "speed"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2 and wrong.stderr.splitlines()[-1].startswith("python -m tests.bench: error: unknown: speed; the topics are")

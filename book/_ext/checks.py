@@ -1,4 +1,4 @@
-"""The directives ``mutants``, ``soak`` and ``fuzz``: what each of these commands found, from ``book/checks``."""
+"""The directives ``mutants``, ``soak``, ``fuzz`` and ``bench``: what each of these commands found, from ``book/checks``."""
 
 import json
 from pathlib import Path
@@ -61,6 +61,16 @@ def fuzz_lines(result):
     return [*table, "", f"{_run(result)}."]
 
 
+def bench_lines(result):
+    """Markdown of the figures, and of the bars that the project has set for some of them."""
+    table = ["| About | Figure | Here | Bar |", "|---|---|---|---|"]
+    for one in result["figures"]:
+        verdict = "" if one["holds"] is None else f"{one['bar']}: {'holds' if one['holds'] else '**missed**'}"
+        table.append(f"| {one['topic']} | {one['what']} | {one['value']} | {verdict} |")
+    where = f"{result['device']}, {result['cores']} cores, load {result['load']} before it began, commit `{result['commit'][:7]}`"
+    return [*table, "", f"{where}; {result['seconds'] / 60:.0f} minutes."]
+
+
 def _run(result):
     return f"Seed {result['seed']}, {result['platform']}, commit `{result['commit'][:7]}`"
 
@@ -73,7 +83,7 @@ class Check(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(LINES[self.name](read_check(self.env.srcdir, self.name))))
 
 
-LINES = {"mutants": mutant_lines, "soak": soak_lines, "fuzz": fuzz_lines}
+LINES = {"mutants": mutant_lines, "soak": soak_lines, "fuzz": fuzz_lines, "bench": bench_lines}
 
 
 def setup(app):

@@ -1,10 +1,9 @@
-"""Benchmarks, printed: ``python -m tests.bench``. How many synthetic frames are rendered, and made into shards, a second.
+"""How many synthetic frames are rendered, and made into shards, a second.
 
 The frames for the shards are rendered once and kept in ``runs/bench``. ``--frames 41258`` makes as many of them as RHD
 has, by hard links, and 64 px shards of all (1 GB): that takes minutes.
 """
 
-import argparse
 import multiprocessing
 import os
 import pickle
@@ -18,20 +17,27 @@ from pathlib import Path
 from handpose.data import RHD, write_shards, write_synthetic
 from handpose.data.rhd import OFFICIAL_COUNTS
 from handpose.records import available_cores, peak_memory
+from tests.bench import Figure
 
 FOLDER = Path("runs/bench")
 SIZE, RENDERED = 320, 600  # px, frames
 
 
-def bench_rendering():
+def of_rendering():
+    """By size of the picture, and by how many cores there are."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         write_synthetic(folder / "warm", training=4, evaluation=0, size=64)  # compiles the renderer
-        for size, count in ((128, 400), (320, 120)):
-            start = time.perf_counter()
-            write_synthetic(folder / str(size), training=count, evaluation=0, size=size)
-            rate = count / (time.perf_counter() - start)
-            print(f"rendered at {size} px, colour, mask and depth written as PNG: {rate:.0f} frames a second")
+        cores = available_cores()
+        for size, count in ((128, 400), (192, 240), (320, 120)):
+            rates = {}
+            for workers in dict.fromkeys((1, cores)):
+                start = time.perf_counter()
+                write_synthetic(folder / f"{size}-{workers}", training=count, evaluation=0, size=size, workers=workers)
+                rates[workers] = count / (time.perf_counter() - start)
+            told = ", ".join(f"{rate:.0f} a second on {workers}" for workers, rate in rates.items())
+            gain = f" ({rates[cores] / rates[1]:.2f} times)" if cores > 1 else ""
+            yield Figure("rendering", f"frames of {size} px with mask and depth, written as PNG, by cores", told + gain)
 
 
 def make_frames(count):
@@ -63,37 +69,19 @@ def write_once(root, size, threads):
         return len(shards), seconds, work, peak_memory(), shards.crops.nbytes / 1e9
 
 
-def bench_shards(count, sizes, repeats, threads=2):
-    root = make_frames(count)
-    official = OFFICIAL_COUNTS["training"]
-    for size in sizes:
+def of_shards(count=RENDERED, threads=2):
+    """How long shards take, and what memory: each run in a process of its own."""
+    root, official = make_frames(count), OFFICIAL_COUNTS["training"]
+    whole = count > 10 * RENDERED
+    for size in (64,) if whole else (64, 256):
         runs = []
-        for _ in range(repeats):  # each in a fresh process, for its peak of memory
+        for _ in range(1 if whole else 2):
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
                 runs.append(pool.submit(write_once, root, size, threads).result())
         frames, seconds, _, _, gigabytes = min(runs, key=lambda run: run[1])
         work, memory = min(run[2] for run in runs), max(run[3] for run in runs)
-        print(
-            f"{frames} frames of {SIZE} px into shards for {size} px, {threads} threads: {frames / seconds:.0f} frames a second "
-            f"(best of {repeats}; {', '.join(f'{run[0] / run[1]:.0f}' for run in runs)}), {1000 * work / frames:.2f} ms of processor time "
-            f"a frame, so {threads * frames / work:.0f} a second on {threads} free cores; peak memory {memory} MiB\n"
-            f"  RHD's {official} training frames at this rate: {official * seconds / frames / 60:.1f} minutes "
-            f"({official * work / frames / threads / 60:.1f} on free cores), {official / frames * gigabytes:.1f} GB"
-        )
-
-
-def main():
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.split("\n")[0])
-    parser.add_argument("what", nargs="*", default=["rendering", "shards"], help="rendering, shards or both (the default)")
-    parser.add_argument("--frames", type=int, default=RENDERED, help="frames to make into shards")
-    options = parser.parse_args()
-    print(f"{available_cores()} cores, load {os.getloadavg()[0]:.1f}")
-    if "rendering" in options.what:
-        bench_rendering()
-    if "shards" in options.what:
-        whole = options.frames > 10 * RENDERED
-        bench_shards(options.frames, (64,) if whole else (64, 256), 1 if whole else 3)
-
-
-if __name__ == "__main__":
-    main()
+        what = f"{frames} frames of {SIZE} px into shards for {size} px, {threads} threads"
+        yield Figure("shards", what, f"{frames / seconds:.0f} frames a second, {1000 * work / frames:.2f} ms of processor time each")
+        yield Figure("shards", f"peak memory at {size} px", f"{memory} MiB")
+        minutes, gigabytes = official * seconds / frames / 60, official / frames * gigabytes
+        yield Figure("shards", f"RHD's {official} training frames at this rate", f"{minutes:.1f} minutes, {gigabytes:.1f} GB")

@@ -1,0 +1,40 @@
+"""Benchmarks: ``python -m tests.bench [TOPIC ...] [--output FILE.json]``. Ratios, measured in one run, each topic in a process of its own."""
+
+import argparse
+import dataclasses
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+
+from handpose.records import available_cores, device_name, environment, write_json
+from tests.bench import frames
+from tests.bench.topics import TOPICS, measured
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.split("\n")[0])
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)} (all)")
+    parser.add_argument("--frames", type=int, default=frames.RENDERED, help="frames to make into shards")
+    parser.add_argument("--output", type=Path, help="keep the result here")
+    options = parser.parse_args()
+    if unknown := set(options.topics) - set(TOPICS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; the topics are {', '.join(TOPICS)}")
+    began, found, load = time.time(), [], os.getloadavg()[0]
+    print(f"{available_cores()} cores, load {load:.1f} before", flush=True)
+    for topic in options.topics or TOPICS:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            count = {"count": options.frames} if topic == "shards" else {}
+            for figure in pool.submit(measured, topic, count).result():
+                print(figure, flush=True)
+                found.append(dataclasses.asdict(figure))
+    if options.output:
+        about = {"cores": available_cores(), "load": round(load, 1), "seconds": round(time.time() - began), "device": device_name(torch.device("cpu"))}
+        write_json(options.output, {"figures": found} | about | environment())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What rows save by sharing stages, and how two processor cores are best used."""
+
+import multiprocessing
+import os
+import time
+
+from handpose.experiments import ROWS, row_stages, stage_owner
+from handpose.records import available_cores
+from handpose.results import RECORDED, Results
+from tests.bench import Figure
+from tests.bench.networks import PRESET, ROW
+
+STEPS = 40
+
+
+def of_rows():
+    """From the seconds on the recorded run's cards: nothing is trained here."""
+    results = Results(RECORDED / "synthetic-desktop")
+    seed = results.seeds("D3")[0]
+    alone, shared = 0, {}
+    for row in ROWS:
+        card = results[row, seed].card
+        for stage in row_stages(row, card["preset"]):
+            seconds = card["stages"][stage]["seconds"]
+            alone += seconds
+            shared[stage, "all" if stage == "warmup" else stage_owner(stage, row)] = seconds
+    total, chains = sum(shared.values()), sum(len(row_stages(row, "desktop")) for row in ROWS)
+    yield Figure("sharing", f"trainings for the {len(ROWS)} rows of Tables 1 and 2, warm-up included, of their chains'", f"{len(shared)} of {chains}")
+    yield Figure("sharing", "recorded seconds, each row alone over all together", f"{alone / total:.1f} times")
+
+
+def _work(threads, begin, done):
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    import torch
+
+    from handpose.cost import _Steps
+
+    torch.set_num_threads(threads)
+    steps = _Steps("disentangle", ROW, PRESET)
+    steps.seconds()
+    begin.wait()
+    for _ in range(STEPS):
+        steps.seconds()
+    done.put(len(steps.batch.images) * STEPS)
+
+
+def _rate(processes, threads):
+    """Pictures a second of ``processes`` that train side by side, ``threads`` each."""
+    context = multiprocessing.get_context("spawn")
+    begin, done = context.Barrier(processes + 1), context.Queue()
+    working = [context.Process(target=_work, args=(threads, begin, done)) for _ in range(processes)]
+    for one in working:
+        one.start()
+    begin.wait()
+    began = time.perf_counter()
+    pictures = sum(done.get() for _ in working)
+    seconds = time.perf_counter() - began
+    for one in working:
+        one.join()
+    return pictures / seconds
+
+
+def of_processes():
+    if available_cores() < 2:
+        return
+    two, one = max(_rate(2, 1) for _ in range(2)), max(_rate(1, 2) for _ in range(2))
+    yield Figure("cores", "two trainings of one thread, pictures a second together", f"{two:.0f}")
+    yield Figure("cores", "one training of two threads", f"{one:.0f}")
+    yield Figure("cores", "two of one thread over one of two", f"{two / one:.2f} times")
