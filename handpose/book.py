@@ -42,7 +42,7 @@ def stage(pages, site):
     site.mkdir(parents=True, exist_ok=True)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(ROOT / name, site / name)
-    shutil.copytree(ROOT / "book", site / "book", ignore=shutil.ignore_patterns("runs"))
+    shutil.copytree(ROOT / "book", site / "book", ignore=shutil.ignore_patterns("runs", ".*"))
     shutil.copytree(PACKAGE, site / "handpose", ignore=shutil.ignore_patterns("__pycache__"))  # shown from source
     shutil.copytree(ROOT / "tests", site / "tests", ignore=shutil.ignore_patterns("__pycache__"))  # the equation index shows them
     shutil.copytree(ROOT / "notebooks", site / "notebooks", ignore=shutil.ignore_patterns(".*"))  # to see what is stale

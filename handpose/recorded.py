@@ -77,7 +77,8 @@ def _of_result(folder, card):
 
     lines, result = [], Result(folder)
     place = f"{card['dataset']}-{card['preset']}/{card['row']}-seed{card['seed']}"
-    if place != f"{folder.parent.name}/{folder.name}":
+    plain = folder.parent.name.partition("+")[0]  # the run of a row that a variant's change leaves as it is
+    if place not in (f"{folder.parent.name}/{folder.name}", f"{plain}/{folder.name}"):
         lines.append(f"its card is that of {place}")
     measured = _measured(folder, result)
     for name, value in measured.items():

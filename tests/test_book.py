@@ -114,6 +114,18 @@ def test_an_unfinished_run_is_not_recorded(tmp_path):
     assert sorted(path.name for path in (ROOT / "book" / "runs").iterdir()) == before
 
 
+def test_what_a_stopped_recording_left_is_not_built(tmp_path, monkeypatch):
+    root, site = tmp_path / "root", tmp_path / "site"
+    for name in ("book", "tests", "notebooks"):
+        shutil.copytree(ROOT / name, root / name)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy2(ROOT / name, root / name)
+    (root / "book" / ".runs.new").mkdir()
+    monkeypatch.setattr(book, "ROOT", root)
+    book.stage(root / "book" / "runs", site)
+    assert (site / "book" / "runs" / "row-A.ipynb").exists() and not list((site / "book").glob(".*"))
+
+
 def test_a_page_that_is_missing_is_said(tmp_path):
     (tmp_path / "pages").mkdir()
     with pytest.raises(FileNotFoundError, match="no page results"):

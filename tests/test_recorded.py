@@ -76,6 +76,16 @@ def test_what_was_copied_is_sound(runs):
     assert recorded.disagreeing(runs) == []
 
 
+def test_a_row_that_a_variant_leaves_as_it_is_may_stand_beside_it(runs):
+    variant = runs / "results" / "synthetic-minutes+kcs_weight=0.1"
+    shutil.copytree(runs / RESULT, variant / Path(RESULT).name)
+    assert recorded.disagreeing(runs) == []
+    (variant / Path(RESULT).name).rename(variant / "A-seed0")
+    [line] = recorded.disagreeing(runs)
+    assert "A-seed0: its card is that of" in line
+
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_a_deleted_file_is_named(runs, name):
     (runs / name).unlink()
