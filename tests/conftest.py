@@ -7,12 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from handpose.records import only_one
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
+# The same examples in every run, so that what passed once does not fail elsewhere; `--hypothesis-profile=default` looks for others.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 #: Files that take minutes, the longest first: where several workers share the tests, none begins one of them at the end.
 LONG = ("test_resume", "test_browser", "test_commands", "test_notebooks", "test_workflows", "test_train", "test_predict")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import maximum_filter
 
 from handpose import geometry, losses, metrics
 from handpose.data import augment
@@ -56,6 +57,12 @@ def seen(frame, **motion):
     return images[0, ..., 0], 255 * images[1], batch.pose[0].numpy()
 
 
+def astray(one, other):
+    """How many pixels of either hand (S, S) the other has not even beside it: edges may fall a pixel apart, fingers may not."""
+    pair = [np.asarray(hand) > 0.5 for hand in (one, other)]
+    return sum(int((hand & ~maximum_filter(there, 3)).sum()) for hand, there in (pair, pair[::-1]))
+
+
 @given(st.integers(0, 400), st.floats(-math.pi / 4, math.pi / 4), st.booleans())
 @SHARED
 def test_a_rendered_hand_turned_is_the_picture_turned_and_the_pose_turned(index, angle, flip):
@@ -67,20 +74,16 @@ def test_a_rendered_hand_turned_is_the_picture_turned_and_the_pose_turned(index,
     hand_there, colour_there, pose_there = seen(other)
     np.testing.assert_allclose(pose, pose_there, atol=1e-4)
     assert hand.sum() > 50  # px
-    common, either = np.minimum(hand, hand_there).sum(), np.maximum(hand, hand_there).sum()
-    still = np.minimum(seen(frame)[0], hand_there).sum() / either
-    assert common / either > 0.9
-    assert common / either >= still - 0.05  # the unmoved picture fits no better
+    assert astray(hand, hand_there) < 10  # px; a turn the wrong way: hundreds
     inside = (hand > 0.999) & (hand_there > 0.999)
-    assert np.abs(colour - colour_there)[inside].mean() < 12  # grey values of 255: edges of shadows fall between pixels
+    assert np.abs(colour - colour_there)[inside].mean() < 15  # grey values of 255: edges of shadows fall between pixels
 
 
 def test_the_pictures_of_that_test_tell_a_wrong_turn_from_a_right_one():
     frame = centred_frame(3)
     there, wrong = seen(moved(frame, about_the_axis(0.6, False)))[0], seen(frame, angle=-0.6, flip=False)[0]
-    right = seen(frame, angle=0.6, flip=False)[0]
-    shares = [np.minimum(one, there).sum() / np.maximum(one, there).sum() for one in (right, wrong)]
-    assert shares[0] > 0.9 > 0.8 > shares[1]
+    right, still = seen(frame, angle=0.6, flip=False)[0], seen(frame)[0]
+    assert astray(right, there) < 10 and min(astray(wrong, there), astray(still, there)) > 200
 
 
 @given(st.integers(0, 400))
@@ -91,7 +94,7 @@ def test_a_mirrored_hand_is_the_other_hand_in_the_mirrored_picture(index):
     assert {frame.hand, other.hand} == {"left", "right"}
     (colour, mask, depth), (colour_there, mask_there, depth_there) = render(frame), render(other)
     hand, hand_there = (mask > 1)[:, ::-1], mask_there > 1
-    assert (hand & hand_there).sum() / (hand | hand_there).sum() > 0.9
+    assert astray(hand, hand_there) < 10  # px
     both = hand & hand_there
     assert np.abs(depth[:, ::-1][both] - depth_there[both]).mean() < 1.0  # mm
     assert np.abs(colour[:, ::-1].astype(float) - colour_there)[both].mean() < 20  # grey values of 255
