@@ -26,10 +26,12 @@ RESNET18_PER_PIXEL, RESNET50_PER_PIXEL = 36_150, 4.09e9 / 224**2
 #: Images a second in training ResNet-50 at 224 px: (float32 or TF32, mixed precision). NVIDIA DeepLearningExamples, PyTorch,
 #: ResNet-50 v1.5, README, one GPU. For the T4 it has the forward pass alone, 428 and 1165: a third of that.
 RESNET50 = {"T4": (143, 388), "V100": (367, 1200), "A100": (938, 2470)}
+#: The H200 has no figure there: the A100's, by the bandwidth of their memories, 4.8 against 2.039 TB/s (NVIDIA's data sheets).
+RESNET50["H200"] = (round(4.8 / 2.039 * RESNET50["A100"][0]), round(4.8 / 2.039 * RESNET50["A100"][1]))
 #: float32 against bfloat16 on the processor of the recorded run: 137 against 345 images a second.
 _FLOAT32_ON_CPU = 137 / 345
 #: Seconds a batch on a GPU for reading crops and starting kernels: assumed.
-_STEP = 0.03
+STEP = 0.03
 #: Pixels rendered, and made into shards, a second and core: measured on the machine of the recorded run.
 _PIXELS = 2.5e6
 #: Bytes that autograd keeps for each pixel of a batch (ResNet-18, float32), with half as much again for what it works with.
@@ -139,7 +141,7 @@ def training_seconds(stage, preset, device, threads=1, dataset="synthetic"):
     settings = find_preset(preset)
     images = images_of(stage, preset, dataset)
     made, _ = speed(device, precision_on(device, preset), threads)
-    step = _STEP * images / settings.batch if device.kind == "cuda" else 0
+    step = STEP * images / settings.batch if device.kind == "cuda" else 0
     return made and images * RESNET18_PER_PIXEL * settings.size**2 / made + step
 
 
@@ -309,11 +311,12 @@ def _cost(left, preset, device, threads, dataset, rendering, recorded):
 
 
 def about(seconds):
-    """A duration for people: minutes below two hours, then hours."""
+    """A duration for people: minutes below two hours, then hours, then days."""
     if seconds < 60:
         return "less than a minute"
     if seconds < 90:
         return "about a minute"
     if seconds < 7200:
         return f"about {seconds / 60:.0f} minutes"
-    return f"about {seconds / 3600:.1f} hours" if seconds < 36000 else f"about {seconds / 3600:.0f} hours"
+    hours = seconds / 3600
+    return f"about {hours:.1f} hours" if hours < 10 else f"about {hours:.0f} hours" if hours < 72 else f"about {hours / 24:.0f} days"

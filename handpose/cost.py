@@ -37,7 +37,7 @@ def cost_of(row, preset):
     return Cost(used, counter.get_total_flops() // 2)
 
 
-class _Steps:
+class Steps:
     """Training steps of one stage on one batch that is in memory: forward, backward and Adam."""
 
     def __init__(self, stage, row, preset):
@@ -72,7 +72,7 @@ def training_speeds(rows, preset, repeats=5):
     each other, not with other machines.
     """
     with torch.random.fork_rng(), torch.enable_grad():
-        steps = {row: [_Steps(stage, row, preset) for stage in find_row(row).stages] for row in rows}
+        steps = {row: [Steps(stage, row, preset) for stage in find_row(row).stages] for row in rows}
         for row in rows:
             [each.seconds() for each in steps[row]]  # the first is slower
         least = {row: [float("inf")] * len(steps[row]) for row in rows}

@@ -149,7 +149,7 @@ def test_the_device_is_found_and_named(with_t4):
 
 
 @pytest.mark.parametrize("preset", ["smoke", "quick", "paper", "desktop+refine_epochs=2"])
-def test_elsewhere_nothing_changes(preset, tmp_path, capsys):
+def test_elsewhere_nothing_changes(preset, tmp_path, capsys, amd):
     given = PARAMETERS | {"preset": preset, "threads": 3, "output_dir": str(tmp_path), "device": "cpu"}
     assert fit(given) == (preset, 3, False)
     first, second, third = capsys.readouterr().out.splitlines()
@@ -160,7 +160,13 @@ def test_elsewhere_nothing_changes(preset, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_recorded_results_cost_nothing_and_say_what_training_would(tmp_path, capsys):
+@pytest.fixture
+def amd(monkeypatch):
+    """A processor whose name has the usual length."""
+    monkeypatch.setattr(budget, "device_name", lambda _: "CPU: AMD EPYC 7B13")
+
+
+def test_recorded_results_cost_nothing_and_say_what_training_would(tmp_path, capsys, amd):
     assert fit(PARAMETERS | {"preset": "desktop", "recorded": True, "output_dir": str(tmp_path)}) == ("desktop", 1, True)
     first, second, third = capsys.readouterr().out.splitlines()
     assert first.endswith("; recorded results of preset desktop: nothing is trained")
@@ -257,6 +263,7 @@ def test_with_a_drive_the_run_is_kept_and_found_again(on_colab, tmp_path, monkey
 
 @pytest.mark.parametrize("seconds, words", [
     (3, "less than a minute"), (70, "about a minute"), (600, "about 10 minutes"), (9000, "about 2.5 hours"), (90000, "about 25 hours"),
+    (864000, "about 10 days"),
 ])  # fmt: skip
 def test_durations_are_for_people(seconds, words):
     assert about(seconds) == words

@@ -26,6 +26,7 @@ from handpose.experiments import CONTROLS, PARTS, PEERS, ROWS, Preset, find_pres
 from handpose.given import unpack
 from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, project_path, stale_page
 from handpose.predictor import Predictor
+from handpose.records import available_cores
 from handpose.results import Results, obtain
 from handpose.runs import run_stage
 from handpose.trial import EXAMPLE, PRESET
@@ -162,15 +163,26 @@ def plan(*options):
     return re.sub(r"\s+", " ", result.stdout + result.stderr)
 
 
-def test_jobs_get_their_threads_and_parameters(tmp_path):
+def test_jobs_get_their_threads_and_parameters(tmp_path, monkeypatch):
     (tmp_path / "my data").mkdir()
     typed = os.path.relpath(tmp_path / "my data", ROOT / "tests")  # relative to where it is typed
+    sixteen = "import os\nos.sched_getaffinity = lambda _: range(16)\n"
+    (tmp_path / "sitecustomize.py").write_text(sixteen)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     text = plan("--cores", "16", "--config", "preset=smoke", f"data_root={typed}", "dataset=rhd", "seed=3")
     data = shlex.quote(str(ROOT / "tests" / typed))
     assert "OMP_NUM_THREADS=16 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/data.ipynb" in text
     for name in ("disentangle", "align", "refine"):
         assert f"OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/{name}.ipynb" in text
     assert f"-p preset smoke -p dataset rhd -p data_root {data} -p output_dir runs -p row D3 -p seed 3 -p threads 2" in text
+
+
+def test_more_cores_than_there_are_are_not_taken():
+    here = available_cores()
+    text = plan("--cores", str(here + 14), "--config", "preset=smoke")
+    assert f"--cores {here + 14}: this machine has {here}, so {here} are used" in text
+    assert f"OMP_NUM_THREADS={here} NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/data.ipynb" in text
+    assert "so 1 are used" not in plan("--cores", "1", "--config", "preset=smoke")
 
 
 @pytest.mark.parametrize(

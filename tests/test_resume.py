@@ -1,4 +1,4 @@
-"""A whole run, killed at several moments and started again, ends with the files of an undisturbed one."""
+"""A whole run, killed at several moments and started again, ends with the files of an undisturbed one; what it asks of the machine."""
 
 import json
 import os
@@ -6,13 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+
+from handpose.records import available_cores
 
 ROOT = Path(__file__).parents[1]
 PAGES = "runs/pages/synthetic-smoke-seed0"
@@ -21,16 +25,63 @@ TIMES = ("seconds", "wall_seconds", "images_per_second", "peak_memory_mib", "com
 
 
 def start(folder):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", "2", "--nolock", "--quiet", "all",
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", "16", "--nolock", "--quiet", "all",
                "--rerun-incomplete", "--config", "preset=smoke", f"python={sys.executable}", "--", f"{PAGES}/row-B.ipynb"]  # fmt: skip
     return subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(folder), "TQDM_DISABLE": "1"}, start_new_session=True,
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # fmt: skip
 
 
 def finish(folder):
-    process = start(folder)
+    """Seconds that a run took, and what its notebooks' threads did: after each twentieth of a second those that had work, or waited for a core."""
+    process, began, samples = start(folder), time.monotonic(), []
+    watching = threading.Thread(target=watch, args=(process, samples))
+    watching.start()
     _, errors = process.communicate(timeout=600)
+    watching.join()
     assert process.returncode == 0, errors[-3000:]
+    return time.monotonic() - began, samples
+
+
+def watch(process, samples):
+    while process.poll() is None:
+        if Path("/proc/self/task").exists():
+            samples.append({thread for kernel in kernels(process.pid) for thread in running(kernel)})
+        time.sleep(0.05)
+
+
+def stat(path):
+    """State and parent of a process or thread; nothing once it has ended."""
+    try:
+        return (path / "stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None, None
+
+
+def kernels(root):
+    """The processes below ``root`` that execute a notebook."""
+    parents = {int(path.name): int(stat(path)[1] or 0) for path in Path("/proc").iterdir() if path.name.isdecimal()}
+    for process in parents:
+        above = process
+        while above in parents and above != root:
+            above = parents[above]
+        try:
+            if above == root and b"ipykernel" in Path(f"/proc/{process}/cmdline").read_bytes():
+                yield process
+        except OSError:
+            pass
+
+
+def running(process):
+    try:
+        return [int(path.name) for path in Path(f"/proc/{process}/task").iterdir() if stat(path)[0] == "R"]
+    except OSError:
+        return []
+
+
+def busy(samples, window=20):
+    """How many threads had work for more than half of a second, in the second when most had."""
+    counts = [Counter(thread for sample in samples[start : start + window] for thread in sample) for start in range(len(samples))]
+    return max(sum(seen > window / 2 for seen in count.values()) for count in counts)
 
 
 def checkout(folder):
@@ -56,12 +107,28 @@ def shown(path):
     return [(cell.source, [output.get("text") for output in cell.get("outputs", [])]) for cell in nbformat.read(path, 4).cells]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The checkout of a run that nobody disturbed, its seconds, and its samples."""
+    folder = checkout(tmp_path_factory.mktemp("calm") / "checkout")
+    return folder, *finish(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads where Linux lists them")
+def test_no_run_has_more_busy_threads_than_there_are_cores(undisturbed):
+    """Whatever `--cores` says: here it says 16."""
+    _, seconds, samples = undisturbed
+    assert len(samples) > 5 * seconds
+    assert 1 <= busy(samples) <= available_cores()
+
+
+def test_busy_threads_are_counted():
+    assert busy([{1, 2}] * 20 + [{3}] * 20) == 2 and busy([{1}, set()] * 20) == 0 and busy([{1}, {1, 2}] * 10) == 1
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kills by process group")
-def test_a_run_that_is_killed_ends_as_an_undisturbed_one(tmp_path):
-    calm, killed = checkout(tmp_path / "calm"), checkout(tmp_path / "killed")
-    began = time.monotonic()
-    finish(calm)
-    whole = time.monotonic() - began
+def test_a_run_that_is_killed_ends_as_an_undisturbed_one(undisturbed, tmp_path):
+    (calm, whole, _), killed = undisturbed, checkout(tmp_path / "killed")
     for moment in np.random.default_rng(0).uniform(0.15, 0.8, 3):
         process = start(killed)
         time.sleep(moment * whole)

@@ -1,9 +1,13 @@
-"""The directives ``mutants``, ``soak``, ``fuzz`` and ``bench``: what each of these commands found, from ``book/checks``."""
+"""The directives ``mutants``, ``soak``, ``fuzz`` and ``bench``: what each of these commands found, from ``book/checks``; and
+``growth``: what the work costs as it grows, from the recorded run.
+"""
 
 import json
 from pathlib import Path
 
 from sphinx.util.docutils import SphinxDirective
+
+from handpose import growth
 
 
 def read_check(root, name):
@@ -83,10 +87,16 @@ class Check(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(LINES[self.name](read_check(self.env.srcdir, self.name))))
 
 
+class Growth(SphinxDirective):
+    def run(self):
+        return self.parse_text_to_nodes("\n".join([*growth.markdown(growth.table()), "", growth.source()]))
+
+
 LINES = {"mutants": mutant_lines, "soak": soak_lines, "fuzz": fuzz_lines, "bench": bench_lines}
 
 
 def setup(app):
     for name in LINES:
         app.add_directive(name, Check)
+    app.add_directive("growth", Growth)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from handpose import losses
-from handpose.cost import _Steps
+from handpose.cost import Steps
 from handpose.experiments import find_preset, find_row
 from handpose.records import peak_memory
 from handpose.runs import prepare_data, untrained
@@ -33,7 +33,7 @@ def of_training():
             history = train(stage, data.training, data.evaluation, folder, 0, make_fabric(settings.precision, "cpu"), progress=False)
         return 1 / history[-1]["images_per_second"]
 
-    steps = _Steps("disentangle", ROW, PRESET)
+    steps = Steps("disentangle", ROW, PRESET)
     bare = lambda: min(steps.seconds() for _ in range(16)) / settings.batch  # noqa: E731
     whole, alone = least(3, trained, bare)
     share = alone / whole
@@ -74,7 +74,7 @@ def of_losses():
     memory = peak_memory() - before
     looped = timed(loop)
     settings = find_preset(PRESET)
-    step = least(10, _Steps("refine", ROW, PRESET).seconds)[0] * 64 / settings.batch
+    step = least(10, Steps("refine", ROW, PRESET).seconds)[0] * 64 / settings.batch
     share = (geo + kcs) / step
     yield Figure("losses", "GEO, forward and backward, batch 64, against the loop over triples",
                  f"{looped / geo:.0f} times as fast ({1000 * geo:.1f} ms)", "at least 150", looped / geo >= 150)  # fmt: skip
@@ -82,7 +82,7 @@ def of_losses():
     yield Figure("losses", "GEO and KCS together, of a step of stage 3 for as many pictures", f"{100 * share:.1f} %", "under 5 %", share < 0.05)
 
 
-class _Frozen(_Steps):
+class _Frozen(Steps):
     """The steps of stage 2's first phase."""
 
     def __init__(self):
@@ -96,7 +96,7 @@ class _Frozen(_Steps):
 
 def of_frozen_phase():
     torch.set_num_threads(1)
-    frozen, whole = least(12, _Frozen().seconds, _Steps("align", ROW, PRESET).seconds)
+    frozen, whole = least(12, _Frozen().seconds, Steps("align", ROW, PRESET).seconds)
     share = frozen / whole
     yield Figure("alignment", "a step with frozen encoders, of a whole one", f"{share:.2f}", "at most 1/3", share <= 1 / 3)
 

@@ -33,10 +33,10 @@ def _work(threads, begin, done):
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 
-    from handpose.cost import _Steps
+    from handpose.cost import Steps
 
     torch.set_num_threads(threads)
-    steps = _Steps("disentangle", ROW, PRESET)
+    steps = Steps("disentangle", ROW, PRESET)
     steps.seconds()
     begin.wait()
     for _ in range(STEPS):

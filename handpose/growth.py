@@ -1,0 +1,131 @@
+"""What the work costs as it grows: time, memory and disk from ``quick`` to ten times RHD, on two cores and on one GPU.
+
+Measured is the recorded run alone, on the processor that it names: the seconds of each of its trainings. Everything else is
+extrapolated from them: in proportion to the pictures and pixels, and to a GPU as ``budget.speed`` has it. ``table`` says which
+is which; ``python -m handpose.growth`` prints it.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+from .budget import STEP, Device, about, choose, frames_of, images_of, memory_bytes, precision_on, rendering_seconds, speed
+from .data.crops import ROTATION_MARGIN
+from .experiments import PEERS, ROWS, find_preset, row_stages, stage_owner
+from .results import RECORDED, Results
+
+T4, H200 = Device("T4", "cuda", int(15e9)), Device("H200", "cuda", int(141e9), half=True)
+_CORES = 2
+
+
+@dataclass(frozen=True)
+class Work:
+    """``rows`` trained at ``preset`` with so many ``seeds``; ``recorded`` where that is the recorded run itself."""
+
+    name: str
+    rows: tuple
+    preset: str
+    dataset: str = "synthetic"
+    seeds: int = 1
+    recorded: bool = False
+
+
+_OURS, _PEERS = tuple(ROWS), tuple(PEERS)
+_TEN_TIMES = "paper+training=412580+evaluation=27280"
+WORKS = (
+    Work("`quick`, Tables 1 and 2", _OURS, "quick"),
+    Work("`quick`, the seven of Table 3", _PEERS, "quick"),
+    Work("`desktop`, Tables 1 and 2, three seeds", _OURS, "desktop", seeds=3, recorded=True),
+    Work("`desktop`, the seven of Table 3", _PEERS, "desktop", recorded=True),
+    Work("STB, Tables 1 and 2", _OURS, "paper", "stb"),
+    Work("RHD, Tables 1 and 2", _OURS, "paper", "rhd"),
+    Work("RHD, the seven of Table 3", _PEERS, "paper", "rhd"),
+    Work("ten times RHD, Tables 1 and 2", _OURS, _TEN_TIMES),
+)
+
+
+def trainings(rows, preset):
+    """The trainings that ``rows`` need at ``preset``, each once: a set of (owner, stage)."""
+    return {(stage_owner(stage, row), stage) for row in rows for stage in row_stages(row, preset)}
+
+
+def measured_seconds(results=None):
+    """Seconds of each training of the recorded run, times its threads: {(owner, stage): {seed: seconds}}.
+
+    Raises FileNotFoundError when there is no recorded run.
+    """
+    results, found = results or Results(RECORDED / "synthetic-desktop"), {}
+    for row in (*ROWS, *PEERS):
+        for seed in results.seeds(row):
+            card = results[row, seed].card
+            for stage, part in card["stages"].items():
+                kept = found.setdefault((stage_owner(stage, row), stage), {})
+                kept.setdefault(0 if stage == "warmup" else seed, part["seconds"] * part["threads"])
+    return found
+
+
+def training_time(work, device, measured):
+    """Seconds that the trainings of ``work`` take on ``device``, one after the other on a GPU, ``_CORES`` at a time on a processor."""
+    settings, total = find_preset(work.preset), 0.0
+    size, basis = settings.size, find_preset("desktop")
+    for owner, stage in trainings(work.rows, work.preset):
+        seconds = measured[owner, stage]
+        again = 1 if stage == "warmup" else work.seeds
+        if work.recorded and device.kind == "cpu":
+            total += sum(list(seconds.values())[:again]) / _CORES
+            continue
+        images = images_of(stage, work.preset, work.dataset)
+        pixels = images * size**2 / (images_of(stage, "desktop") * basis.size**2)
+        here = again * pixels * sum(seconds.values()) / len(seconds)
+        if device.kind == "cpu":
+            total += here / _CORES
+        else:
+            processor, gpu = speed(Device("CPU"), "bf16-mixed")[0], speed(device, precision_on(device, _fitted(work, device)))[0]
+            total += here * processor / gpu + again * STEP * images / settings.batch
+    return total
+
+
+def _fitted(work, device):
+    return choose(work.preset, device, chosen=True)[0] if device.kind == "cuda" else work.preset
+
+
+def table(works=WORKS, results=None):
+    """One line for each of ``works``: dicts of texts. Times of what is recorded, on the processor, are measured; all else is estimated."""
+    measured, lines = measured_seconds(results), []
+    for work in works:
+        settings = find_preset(work.preset)
+        frames = sum(frames_of(work.preset, work.dataset))
+        edge = ceil(settings.size * ROTATION_MARGIN)
+        rendering = rendering_seconds(work.preset, _CORES) if work.dataset == "synthetic" and settings.size < 256 else 0
+        times = {name: training_time(work, device, measured) + rendering for name, device in
+                 {"Two cores": Device("CPU", half=True), "T4": T4, "H200": H200}.items()}  # fmt: skip
+        told = {name: about(seconds) + " (measured)" * (work.recorded and name == "Two cores") for name, seconds in times.items()}
+        lines.append({
+            "Work": work.name, "Frames": f"{frames:,}".replace(",", "\u202f"), "Crops on disk": _gigabytes(frames * edge**2 * 3), **told,
+            "Memory of the process": _gigabytes(memory_bytes(work.preset, "cpu")),
+            "Of the GPU": _gigabytes(memory_bytes(_fitted(work, T4), "cuda")),
+        })  # fmt: skip
+    return lines
+
+
+def _gigabytes(count):
+    return f"{count / 1e9:.1f} GB"
+
+
+def markdown(lines):
+    """``table`` as a Markdown table."""
+    rows = [list(lines[0]), ["---"] * len(lines[0]), *(list(line.values()) for line in lines)]
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def source(results=None):
+    """Which run the table comes from, in words."""
+    card = (results or Results(RECORDED / "synthetic-desktop"))["D3", 0].card
+    return f"From the seconds of the recorded run: preset {card['preset']}, {card['device']}, commit `{card['commit'][:7]}` and others."
+
+
+def main():
+    print("\n".join([*markdown(table()), "", source()]))
+
+
+if __name__ == "__main__":
+    main()
