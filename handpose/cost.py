@@ -38,11 +38,19 @@ def cost_of(row, preset):
 
 
 class Steps:
-    """Training steps of one stage on one batch that is in memory: forward, backward and Adam."""
+    """Training steps of one stage on one batch that is in memory: forward, backward and Adam.
 
-    def __init__(self, stage, row, preset):
+    ``precision`` other than the preset's, ``layout`` of the pictures and the backbone's weights, and ``compiled``, whether
+    torch.compile makes the encoder, for comparisons.
+    """
+
+    def __init__(self, stage, row, preset, precision=None, layout=torch.channels_last, compiled=False):
         row, settings = find_row(row), find_preset(preset)
         networks = untrained(stage, row, preset)
+        if layout != torch.channels_last:
+            networks.rgb_encoder.to(memory_format=layout)
+        if compiled:
+            networks.rgb_encoder.compile()
         if isinstance(row, Peer):
             self.stage = peers.module(row.module).STAGES[stage](networks, settings)
         else:
@@ -51,9 +59,9 @@ class Steps:
         for name, part in networks.named_children():
             part.requires_grad_(name in learns).train(name in learns)
         self.optimizer = torch.optim.Adam([weight for weight in networks.parameters() if weight.requires_grad], 1e-4, fused=True)
-        images = torch.randn(settings.batch, 3, settings.size, settings.size).contiguous(memory_format=torch.channels_last)
+        images = torch.randn(settings.batch, 3, settings.size, settings.size).contiguous(memory_format=layout)
         self.batch = Batch(images, 0.3 * torch.randn(settings.batch, 42 if isinstance(row, Peer) else 21, 3))
-        self.half = choose_precision(settings.precision, torch.device("cpu")) == "bf16-mixed"
+        self.half = choose_precision(precision or settings.precision, torch.device("cpu")) == "bf16-mixed"
 
     def seconds(self):
         began = time.perf_counter()

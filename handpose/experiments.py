@@ -329,8 +329,3 @@ def _find(table, kind, name):
     if name not in table:
         raise ValueError(f"no {kind} {name!r}; choose from {', '.join(table)}")
     return table[name]
-
-
-def preset_table():
-    """The presets side by side: {setting: {preset: value}}, settings in the order of ``Preset``."""
-    return {field.name: {name: getattr(preset, field.name) for name, preset in PRESETS.items()} for field in fields(Preset)}

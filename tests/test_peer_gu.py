@@ -4,6 +4,7 @@ import torch
 from handpose import experiments
 from handpose.models import POSE_LATENT
 from handpose.peers import gu, parts
+from tests.gradients import reached
 
 LEARNING = {
     "autoencoders": {"rgb_encoder", "picture_decoder", "pose_encoder", "pose_decoder", "discriminator"},
@@ -27,14 +28,6 @@ def learns(networks, names):
     """As the loop sets a phase: who learns, and who is in training mode."""
     for name, child in networks.named_children():
         child.requires_grad_(name in names).train(name in names)
-
-
-def reached(networks, term):
-    """Children of ``networks`` whose weights ``term`` moves."""
-    networks.zero_grad()
-    term.backward(retain_graph=True)
-    named = networks.named_children()
-    return {name for name, child in named if any(w.grad is not None and w.grad.any() for w in child.parameters())}
 
 
 @pytest.mark.parametrize(("side", "drawn"), [(32, 16), (64, 32), (256, 128), (72, 32)])

@@ -4,6 +4,7 @@ import torch
 from handpose import experiments
 from handpose.losses import kl_divergence
 from handpose.peers import make_networks, parts, theodoridis
+from tests.gradients import reached
 
 LEARNING = {"apart": {"rgb_encoder", "rgb_decoder", "pose_encoder", "pose_decoder"}, "mapping": {"rgb_encoder", "mapper", "pose_decoder"}}
 SMOKE = experiments.PRESETS["smoke"]
@@ -18,14 +19,6 @@ def seed():
 def batch():
     """Images, poses and (unused) picture coordinates of four hands."""
     return torch.randn(4, 3, 32, 32), torch.randn(4, 21, 3), torch.randn(4, 21, 3)
-
-
-def reached(networks, term):
-    """Children of ``networks`` whose weights ``term`` moves."""
-    networks.zero_grad()
-    term.backward(retain_graph=True)
-    named = networks.named_children()
-    return {name for name, child in named if any(w.grad is not None and w.grad.any() for w in child.parameters())}
 
 
 def test_a_pose_for_every_picture_by_either_way(batch):

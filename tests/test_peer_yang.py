@@ -12,23 +12,11 @@ from handpose.experiments import PEERS, PRESETS
 from handpose.peers import yang
 from handpose.peers.parts import budget
 from handpose.skeleton import MIDDLE_MCP, WRIST
+from tests.gradients import SmallBackbone, reached
 
 PRESET = PRESETS["smoke"]
 LITTLE_MCP = 17
 ALL = {"rgb_encoder", "pose_encoder", "pose_decoder", "view_encoder", "view_decoder", "rgb_decoder"}
-
-
-class SmallBackbone(nn.Sequential):
-    """ResNet-18's place holder."""
-
-    def __init__(self):
-        super().__init__(nn.Conv2d(3, 16, 3, stride=4, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.fc = nn.Linear(16, 10)
-
-    def forward(self, images):
-        for layer in list(self)[:-1]:
-            images = layer(images)
-        return self.fc(images)
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +36,6 @@ def poses(count, seed=0, dtype=torch.float64):
 def batch(count=8, size=32):
     generator = torch.Generator().manual_seed(1)
     return Batch(torch.randn(count, 3, size, size, generator=generator), torch.randn(count, 42, 3, generator=generator))
-
-
-def reached(networks):
-    """Names of the parts with a gradient that is not zero."""
-    return {name.split(".")[0] for name, weight in networks.named_parameters() if weight.grad is not None and weight.grad.any()}
 
 
 def turns(count, seed):

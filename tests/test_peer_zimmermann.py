@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from handpose.experiments import PRESETS, find_preset
 from handpose.peers import parts, zimmermann
 from handpose.peers.zimmermann import STAGES, ColorHandPose3D, map_error, rodrigues, to_canonical
+from tests.gradients import reached
 
 
 def poses(seed, count=5):
@@ -88,12 +89,6 @@ def test_the_prediction_is_the_canonical_pose_turned():
     canonical, R = networks.lifted(networks.score_maps(images)[-1])
     assert networks(images).shape == (4, 21, 3) and torch.allclose(networks(images), canonical @ R, atol=1e-5)
     assert torch.allclose(R @ R.transpose(1, 2), torch.eye(3).expand(4, 3, 3), atol=1e-5)
-
-
-def reached(networks, term):
-    networks.zero_grad(set_to_none=True)
-    term.backward(retain_graph=True)
-    return {name.split(".")[0] for name, weight in networks.named_parameters() if weight.grad is not None and weight.grad.any()}
 
 
 def test_each_stage_teaches_its_own_networks():

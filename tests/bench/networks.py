@@ -1,5 +1,6 @@
 """What training costs beside the bare network, the losses beside a step, a frozen phase beside a whole one, and prediction."""
 
+import shutil
 import tempfile
 import time
 from itertools import combinations
@@ -13,7 +14,7 @@ from handpose.experiments import find_preset, find_row
 from handpose.records import peak_memory
 from handpose.runs import prepare_data, untrained
 from handpose.stages import STAGES
-from handpose.train import make_fabric, predict, train
+from handpose.train import choose_precision, make_fabric, predict, train
 from tests.bench import Figure, least
 
 #: Small enough to be over in seconds, with the picture size of `quick` and `desktop`.
@@ -40,6 +41,29 @@ def of_training():
     yield Figure("training", f"images a second at {settings.size} px, batch {settings.batch}, one thread", f"{1 / whole:.0f}")
     yield Figure("training", "the bare network's, on a batch in memory", f"{1 / alone:.0f}")
     yield Figure("training", "share of the bare network's speed", f"{share:.2f}", "at least 0.9", share >= 0.9)
+
+
+def of_arithmetic():
+    """What precision, memory layout and compilation are worth: a step of stage 1 against the same step another way, one thread."""
+    torch.set_num_threads(1)
+    native = choose_precision("auto", torch.device("cpu"))
+    arithmetic = "bfloat16" if native == "bf16-mixed" else "float32, since this processor does not compute in bfloat16"
+    yield Figure("arithmetic", "what precision `auto` means here", arithmetic)
+    whole = Steps("disentangle", ROW, PRESET)
+    plain = Steps("disentangle", ROW, PRESET, layout=torch.contiguous_format)
+    others = {"in PyTorch's default memory layout, over channels last": plain}
+    if native == "bf16-mixed":
+        others["in float32, over bfloat16"] = Steps("disentangle", ROW, PRESET, precision="32-true")
+    if shutil.which("g++") or shutil.which("clang++"):
+        others["with an encoder that torch.compile made, over one as it is"] = Steps("disentangle", ROW, PRESET, compiled=True)
+    began = time.perf_counter()
+    [steps.seconds() for steps in others.values()]  # compiles
+    first = time.perf_counter() - began
+    base, *found = least(8, whole.seconds, *[steps.seconds for steps in others.values()])
+    for what, seconds in zip(others, found):
+        yield Figure("arithmetic", f"time of a step {what}", f"{seconds / base:.2f} times")
+    if len(others) > 1:
+        yield Figure("arithmetic", "until torch.compile was done", f"{first:.0f} seconds")
 
 
 def _heron(pose):

@@ -3,7 +3,8 @@
 from tests.bench import frames, inputs, networks, sharing
 
 TOPICS = {
-    "training": networks.of_training, "input": inputs.of_inputs, "losses": networks.of_losses, "alignment": networks.of_frozen_phase,
+    "training": networks.of_training, "arithmetic": networks.of_arithmetic, "input": inputs.of_inputs,
+    "losses": networks.of_losses, "alignment": networks.of_frozen_phase,
     "prediction": networks.of_prediction, "rendering": frames.of_rendering, "shards": frames.of_shards, "sharing": sharing.of_rows,
     "cores": sharing.of_processes,
 }  # fmt: skip
