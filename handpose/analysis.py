@@ -169,22 +169,31 @@ def _bootstrap(columns, statistic, seed):
     return Estimate(float(statistic(columns.mean(0))), float(low), float(high))
 
 
-def _ridge(features, target, held_out):
-    """Ridge regression on standardised features, in closed form: predictions for ``held_out``, one for each strength."""
-    centre, spread, mean = features.mean(0), features.std(0), target.mean(0)
+def _ridge(features, target, held_out, weights):
+    """Weighted ridge regression on standardised features, in closed form: predictions for ``held_out``, one for each strength."""
+    weights = weights / weights.sum()
+    centre, mean = weights @ features, weights @ target
+    spread = np.sqrt(weights @ (features - centre) ** 2)
     spread = np.where(spread > 0, spread, 1.0)
     X, held_out = (features - centre) / spread, (held_out - centre) / spread
-    values, vectors = np.linalg.eigh(X.T @ X / len(X))
-    projected, held_out = vectors.T @ (X.T @ (target - mean)) / len(X), held_out @ vectors
+    values, vectors = np.linalg.eigh((X.T * weights) @ X)
+    projected, held_out = vectors.T @ ((X.T * weights) @ (target - mean)), held_out @ vectors
     return [held_out / (values.clip(0) + strength) @ projected + mean for strength in _STRENGTHS]
 
 
 def _correct(target, predicted):
-    return (target.argmax(1) == predicted.argmax(1)).astype(np.float64)[:, None]
+    right = target.argmax(1) == predicted.argmax(1)
+    return np.column_stack([target * right[:, None], target])
 
 
 def _first(means):
     return means[..., 0]
+
+
+def _recall(means):
+    """Mean over the classes that are there of the share of each that is told right."""
+    right, there = np.split(means, 2, axis=-1)
+    return np.nanmean(np.divide(right, there, out=np.full_like(there, np.nan), where=there > 0), axis=-1)
 
 
 def _squares(target, predicted):
@@ -202,9 +211,10 @@ def probe(features, target, kind, seed=0):
     Half of the frames, drawn by ``seed``, fit a ridge regression; a quarter of that half picks its strength. The other
     half gives the score and, resampled, its interval. "regression": target (N,) or (N, K), score R² over all K together,
     so that 0 is as good as their mean; "class": target (N,) of labels, one regression for each against the rest, score the
-    share of frames whose label scores highest, chance the share of the most frequent one. Features are standardised:
-    what is there counts, however small. Raises ValueError for another kind, lengths that differ, fewer than 16 frames,
-    values that are not finite, and a target that never changes.
+    balanced accuracy: the share of frames whose label scores highest, label by label, and the mean of these shares, so that
+    always saying the commonest is chance, one in as many as there are labels. Rare labels weigh as much as common ones in
+    the fit, too. Features are standardised: what is there counts, however small. Raises ValueError for another kind, lengths
+    that differ, fewer than 16 frames, values that are not finite, and a target that never changes.
     """
     features, target = np.asarray(features, np.float64), np.asarray(target)
     if kind not in ("regression", "class"):
@@ -217,20 +227,21 @@ def probe(features, target, kind, seed=0):
     order = np.random.default_rng(seed).permutation(count)
     training, held_out = order[: count // 2], order[count // 2 :]
     fitting, picking = training[: 3 * len(training) // 4], training[3 * len(training) // 4 :]
-    chance, statistic, compare = 0.0, _r_squared, _squares
+    chance, statistic, compare, weights = 0.0, _r_squared, _squares, np.ones(count)
     if kind == "class":
         labels, number = np.unique(target, return_inverse=True)
         target = np.eye(len(labels))[number]
-        chance = float(target[held_out].mean(0).max())
-        statistic, compare = _first, _correct
+        chance = 1 / len(np.unique(number[held_out]))
+        weights = (1 / np.bincount(number))[number]
+        statistic, compare = _recall, _correct
     target = np.asarray(target, np.float64).reshape(count, -1)
     if not (np.isfinite(features).all() and np.isfinite(target).all()):
         raise ValueError("features or target hold values that are not finite (NaN or infinity)")
     if any((target[part] == target[part[0]]).all() for part in (training, held_out)):
         raise ValueError("the target is the same for all frames: nothing to read")
-    tried = _ridge(features[fitting], target[fitting], features[picking])
-    best = np.argmin([((guess - target[picking]) ** 2).mean() for guess in tried])
-    predicted = _ridge(features[training], target[training], features[held_out])[best]
+    tried = _ridge(features[fitting], target[fitting], features[picking], weights[fitting])
+    best = np.argmin([weights[picking] @ ((guess - target[picking]) ** 2).mean(1) for guess in tried])
+    predicted = _ridge(features[training], target[training], features[held_out], weights[training])[best]
     return Probe(*_bootstrap(compare(target[held_out], predicted), statistic, seed), chance)  # type: ignore[call-arg]
 
 
@@ -266,7 +277,7 @@ def latent_blocks(analysis):
 
 def probe_table(result, results, seed=0):
     """``PROBES`` of one row, a DataFrame: a line for each; columns (block, "score" | "low" | "high") for the
-    ``latent_blocks``, ("", "chance") and ("", "measure"): "R²" or "accuracy".
+    ``latent_blocks``, ("", "chance") and ("", "measure"): "R²" or "balanced accuracy".
 
     result: a ``Result`` or its ``analysis``; results: the ``Results`` that it is one of.
 
@@ -284,7 +295,7 @@ def probe_table(result, results, seed=0):
         for block, features in latent_blocks(analysis).items():
             found = probe(features, target, kind, seed)
             line |= {(block, key): getattr(found, key) for key in ("score", "low", "high")}
-        line |= {("", "chance"): found.chance, ("", "measure"): "accuracy" if kind == "class" else "R²"}
+        line |= {("", "chance"): found.chance, ("", "measure"): "balanced accuracy" if kind == "class" else "R²"}
     table = pd.DataFrame(list(lines.values()), index=list(lines))
     table.columns = pd.MultiIndex.from_tuples(table.columns)
     return table

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.ticker import LogLocator
 
 from . import analysis, plausibility
-from .effects import Effect, forest_plot, paired_effect, verdict
+from .effects import AT_CHANCE, Effect, forest_plot, paired_effect, verdict
 from .experiments import find_row
 from .tables import NOT_RUN, mean_and_spread
 from .tables_html import claims_frame
@@ -83,7 +83,7 @@ POSE_PART, CONTEXT_PART, HALF = "pose part", "context part", "64 of 128 latents"
 
 
 def _probe(results, row, seed, factor):
-    """Score of the linear probe that reads ``factor`` from a part of the latent; ``row`` is like "B pose part"."""
+    """``analysis.Probe`` that reads ``factor`` from a part of the latent; ``row`` is like "B pose part"."""
     row, part = row.split(" ", 1)
     if not len(results.factors):
         raise FileNotFoundError(f"nothing is known of the {factor} of photographs")
@@ -91,7 +91,23 @@ def _probe(results, row, seed, factor):
     latent = arrays["latent"][:, : arrays["latent_pose"].shape[1]] if part == HALF else analysis.latent_blocks(arrays)[part]
     columns, kind = analysis.PROBES[factor]
     targets = analysis.probe_targets(results)
-    return np.array([analysis.probe(latent, np.column_stack([targets[name][: len(latent)] for name in columns]).squeeze(), kind).score])
+    return analysis.probe(latent, np.column_stack([targets[name][: len(latent)] for name in columns]).squeeze(), kind)
+
+
+def _score(results, row, seed, factor):
+    return np.array([_probe(results, row, seed, factor).score])
+
+
+def _at_chance(results, claim, seeds):
+    """Whether neither side of a claim on probes tells more than chance: then there is nothing to compare, in any of ``seeds``."""
+    if claim.kind not in PROBED:
+        return False
+    found = [_probe(results, row, seed, PROBED[claim.kind]) for row in (claim.row, claim.base) for seed in seeds]
+    return all(one.low <= one.chance for one in found)
+
+
+#: Kinds that are scores of a probe, and the factor of the frames that it reads.
+PROBED = {"probe background": "background", "probe light": "light, direction", "probe skin": "skin"}
 
 
 #: What can be measured: {kind: (function, unit)}. "times" is the logarithm of a ratio.
@@ -102,13 +118,12 @@ KINDS = {
     "violations": (_violations, "% of joints"),
     "background": (lambda *of: moved(*of, "background"), "mm"),
     "light": (lambda *of: moved(*of, "light"), "mm"),
-    "background, error": (lambda *of: worse(*of, "background"), "mm"),
-    "light, error": (lambda *of: worse(*of, "light"), "mm"),
+    "background, error": (lambda *of: worse(*of, "background"), "mm of error"),
+    "light, error": (lambda *of: worse(*of, "light"), "mm of error"),
     "gradient": (lambda *of: _gradient(*of, BACKBONE), "times"),
     "gradient, layer 1": (lambda *of: _gradient(*of, LAYER_1), "times"),
     "gradient, layer 1 to 4": (lambda *of: _gradient(*of, LAYER_1, LAST_LAYER), "times"),
-    "probe background": (lambda *of: _probe(*of, "background"), "score"),
-    "probe light": (lambda *of: _probe(*of, "light, direction"), "score"),
+    **{kind: (lambda *of, factor=factor: _score(*of, factor), "score") for kind, factor in PROBED.items()},
 }
 
 
@@ -179,27 +194,28 @@ class Claim:
 
 
 _LATENTS = "sections 3.1.1, 4.3"
-_FACTORS = ("background", "light")
+_FACTORS = {"background": "background", "light": "light's direction", "skin": "skin"}
 
 
 def _kept_out(row):
     return [
-        Claim(f"{factor}-out-{row}", f"Row {row}'s pose part tells less about the {factor} than its context part", _LATENTS,
-              f"{row} {POSE_PART}", f"{row} {CONTEXT_PART}", kind=f"probe {factor}") for factor in _FACTORS
+        Claim(f"{factor}-out-{row}", f"Row {row}'s pose part tells less about the {words} than its context part", _LATENTS,
+              f"{row} {POSE_PART}", f"{row} {CONTEXT_PART}", kind=f"probe {factor}") for factor, words in _FACTORS.items()
     ]  # fmt: skip
 
 
 def _known_less(row, base):
     return [
-        Claim(f"{factor}-less-{row}", f"It tells less about the {factor} than as many latents of row {base}", _LATENTS,
-              f"{row} {POSE_PART}", f"{base} {HALF}", kind=f"probe {factor}") for factor in _FACTORS
+        Claim(f"{factor}-less-{row}", f"It tells less about the {words} than as many latents of row {base}", _LATENTS,
+              f"{row} {POSE_PART}", f"{base} {HALF}", kind=f"probe {factor}") for factor, words in _FACTORS.items()
     ]  # fmt: skip
 
 
 def _steadier(row, base, what):
+    kinds = {"steady": ("predictions move less", ""), "error": ("the error grows less", ", error")}
     return [
-        Claim(f"steady-{factor}-{row}", f"Under another {factor}, predictions move less with {what}", _LATENTS,
-              row, base, kind=factor) for factor in _FACTORS
+        Claim(f"{name}-{factor}-{row}", f"Under another {factor}, {words} with {what}", _LATENTS, row, base, kind=factor + ending)
+        for name, (words, ending) in kinds.items() for factor in ("background", "light")
     ]  # fmt: skip
 
 
@@ -249,11 +265,15 @@ def paper_change(claim):
 
 @dataclass(frozen=True)
 class Measured:
-    """A claim and what was measured: row against base, row against the control; None for what has not been run."""
+    """A claim and what was measured: row against base, row against the control; None for what has not been run.
+
+    ``at_chance``: both sides are scores of a probe that tells nothing, so that their difference says nothing either.
+    """
 
     claim: Claim
     against_base: Effect | None
     against_control: Effect | None
+    at_chance: bool = False
 
     @property
     def deciding(self):
@@ -266,6 +286,8 @@ class Measured:
 
     @property
     def verdict(self):
+        if self.deciding and self.at_chance:
+            return AT_CHANCE
         return verdict(self.deciding, self.claim.direction) if self.deciding else NOT_RUN
 
 
@@ -277,7 +299,11 @@ def measure_claims(results, claims=CLAIMS):
         except FileNotFoundError:
             return None
 
-    return tuple(Measured(claim, against(claim, claim.base), against(claim, claim.control)) for claim in claims)
+    found = []
+    for claim in claims:
+        base, control = against(claim, claim.base), against(claim, claim.control)
+        found.append(Measured(claim, base, control, base is not None and _at_chance(results, claim, base.seeds)))
+    return tuple(found)
 
 
 def claims_table(results, claims=CLAIMS):

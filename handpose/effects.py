@@ -9,14 +9,14 @@ from scipy import stats
 
 _LEVEL = (2.5, 97.5)
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided at this scale"
-ONE_SEED = "undecided (one seed)"
+ONE_SEED, AT_CHANCE = "undecided (one seed)", "undecided (both at chance)"
 
 
 @dataclass(frozen=True)
 class Effect:
     """Paired difference, row minus base, in the unit of what was measured (MEPE: mm).
 
-    mean: over seeds and frames; relative: mean / the base's own mean; per_seed: one difference a seed. Intervals of
+    mean: over seeds and frames; relative: mean / the base's own mean, ``base``; per_seed: one difference a seed. Intervals of
     95 %: bootstrap over seeds and frames, frames_only with these very seeds, over_seeds by Student's t from per_seed
     alone (NaN with one seed).
     """
@@ -28,6 +28,7 @@ class Effect:
     over_seeds: tuple
     per_seed: tuple
     seeds: tuple
+    base: float = float("nan")
 
     @property
     def low(self):
@@ -59,7 +60,7 @@ def paired_effect(row, base, seeds=None, draws=2000, seed=0):
     mean, relative = float(per_seed.mean()), float(per_seed.mean() / base.mean()) if base.mean() else float("nan")
     return Effect(
         mean, relative, _interval((by_seed * seed_draws).sum(1)), _interval(by_seed.mean(1)),
-        t_interval(per_seed), tuple(map(float, per_seed)), seeds,
+        t_interval(per_seed), tuple(map(float, per_seed)), seeds, float(base.mean()),
     )  # fmt: skip
 
 

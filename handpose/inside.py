@@ -47,11 +47,16 @@ def clouds(analysis):
     return picture, np.asarray(pose, np.float64)
 
 
+def gap(picture, pose):
+    """Distance of the means of two clouds (N, D), in spreads: root of a cloud's mean squared distance from its mean, both together."""
+    spread = np.sqrt((picture.var(0).sum() + pose.var(0).sum()) / 2)
+    return float(np.linalg.norm(picture.mean(0) - pose.mean(0)) / spread)
+
+
 def apart(picture, pose, seed=0):
     """How far apart two clouds (N, D) of the same N frames are: {"gap", "told apart", "own pose"}.
 
-    "gap": distance of their means, in spreads (root of a cloud's mean squared distance from its mean, both clouds
-    together). "told apart": share of right answers of a linear classifier on points that it has not seen, an ``Estimate``;
+    "gap": as ``gap`` has it. "told apart": share of right answers of a linear classifier on points that it has not seen, an ``Estimate``;
     0.5 is chance. "own pose": each cloud centred on its own mean, the share of the other frames' poses that lie farther
     from a picture's point than its own pose does; 0.5 is chance, 1 is a perfect match. Raises ValueError for shapes that
     differ, and as ``analysis.probe`` does.
@@ -59,12 +64,11 @@ def apart(picture, pose, seed=0):
     if picture.shape != pose.shape or picture.ndim != 2:
         raise ValueError(f"two clouds of the same frames are needed, got {picture.shape} and {pose.shape}")
     count = len(picture)
-    spread = np.sqrt((picture.var(0).sum() + pose.var(0).sum()) / 2)
     found = probe(np.concatenate([picture, pose]), np.repeat(["picture", "pose"], count), "class", seed)
     distance = np.linalg.norm((picture - picture.mean(0))[:, None] - (pose - pose.mean(0))[None], axis=-1)
     farther = (distance > np.diag(distance)[:, None]).sum(1) / (count - 1)
     return {
-        "gap": float(np.linalg.norm(picture.mean(0) - pose.mean(0)) / spread),
+        "gap": gap(picture, pose),
         "told apart": Estimate(found.score, found.low, found.high),
         "own pose": float(farther.mean()),
     }
@@ -82,6 +86,16 @@ def apart_table(analyses):
             "own pose nearer than others (%)": mean_and_spread([100 * one["own pose"] for one in measured], 1),
         }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("row")
+
+
+def drawn_together(analyses):
+    """What one row after another does to the distance of the two clouds' means, in words: ``analyses`` as in ``apart_table``."""
+    gaps = {row: np.mean([gap(*clouds(analysis)) for analysis in seeds]) for row, seeds in analyses.items()}
+    rows, words = list(gaps), []
+    for before, after in itertools.pairwise(rows):
+        way = "farther apart" if gaps[after] > gaps[before] else "closer together"
+        words.append(f"from {before} to {after} {way}, {gaps[before]:.2f} to {gaps[after]:.2f} spreads")
+    return "the clouds' means come " + "; ".join(words) if words else ""
 
 
 def state_map(analysis):

@@ -97,6 +97,6 @@ def hand_html(hand):
     )  # fmt: skip
     alt = html.escape(f"3D hand to turn: the true pose, {said}", quote=True)
     return (
-        f'<img class="hand-crop" alt="Synthetic picture of a hand, cut out as the network sees it" width="120" height="120" '
+        f'<img class="hand-crop" alt="Picture of a hand, cut out as the network sees it" width="120" height="120" '
         f'src="data:image/jpeg;base64,{crop}"/><div role="img" aria-label="{alt}">{drawing}</div>'
     )

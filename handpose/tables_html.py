@@ -54,12 +54,13 @@ def _cell(value, address, tag="td"):
 
 
 def amount(effect, unit):
-    """The mean of an effect in words, with its unit: "-0.62 mm (-2.9 %)", "times 0.45", "-0.312" for a score."""
+    """The mean of an effect in words, with its unit: "-0.62 mm (-2.9 %)", "times 0.45", "-0.312 (0.402 against 0.714)" for scores."""
     if effect is None:
         return NOT_RUN
     if unit == "times":
         return f"times {np.exp(effect.mean):.2f}"
-    ending = {"mm": f" mm ({_signed(100 * effect.relative, 1)} %)", "score": ""}.get(unit, f" {unit}")
+    scores = f" ({effect.base + effect.mean + 0.0:.3f} against {effect.base + 0.0:.3f})" if np.isfinite(effect.base) else ""
+    ending = {"mm": f" mm ({_signed(100 * effect.relative, 1)} %)", "score": scores}.get(unit, f" {unit}")
     return f"{_signed(effect.mean, _DIGITS.get(unit, 2))}{ending}"
 
 #: Scores lie between 0 and 1, and some differ by thousandths.
@@ -67,7 +68,8 @@ _DIGITS = {"score": 3}
 
 
 def _signed(value, digits=2):
-    return f"{round(value, digits) + 0.0:+.{digits}f}"  # never "-0.00"
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text  # nothing has no sign
 
 
 def interval(effect, unit):

@@ -70,7 +70,7 @@ import numpy as np
 
 from handpose import figures
 from handpose.notebook import project_path, show_run
-from handpose.results import obtain
+from handpose.results import dataset_name, obtain
 
 options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir),
                seed=seed, threads=threads, device=device, recorded=recorded)
@@ -84,7 +84,7 @@ options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root)
 result = obtain(row, "align", **options)
 
 # %% tags=["hide-input"]
-print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}, stage {result.card['stage']}")
+print(f"preset {preset}, dataset {dataset_name(result.card)}, row {row}, seed {seed}, stage {result.card['stage']}")
 print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics']['auc']:.3f} on the evaluation split")
 if result.stale:
     print(f"stale: {result.stale}")

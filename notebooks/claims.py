@@ -67,7 +67,7 @@ from IPython.display import HTML, display
 
 from handpose import analysis, plausibility
 from handpose.claims import (
-    KINDS, error_plot, gradient_norms, gradient_plot, measure_claims, measures_table, probe_plot,
+    KINDS, PROBED, error_plot, gradient_norms, gradient_plot, measure_claims, measures_table, probe_plot,
 )  # fmt: skip
 from handpose.experiments import CONTROLS, ROWS
 from handpose.notebook import glue, project_path, show_run
@@ -82,7 +82,7 @@ link = "row-{}.html"
 # %% tags=["hide-input", "nbval-ignore-output"]
 run = [row for row, numbers in seeds.items() if numbers]
 missing = [row for row, numbers in seeds.items() if not numbers]
-print(f"dataset {dataset}, preset {preset}, {len(results)} evaluation frames")
+print(f"dataset {results.data_name}, preset {preset}, {len(results)} evaluation frames")
 print(f"seeds: {counted(seeds)}")
 if missing:
     print(f"not run: {', '.join(missing)}")
@@ -102,18 +102,18 @@ groups = {
     "error": ("mepe", "interaction"),
     "gradient": [kind for kind in KINDS if kind.startswith("gradient")],
     "plausibility": ("bones", "violations"),
-    "latents": [kind for kind in KINDS if kind.startswith("probe")],
-    "steady": ("background", "light"),
+    "latents": list(PROBED),
+    "steady": ("background", "light", "background, error", "light, error"),
 }
 by_group = {group: [one for one in measured if one.claim.kind in kinds] for group, kinds in groups.items()}
 
 
 def show_claims(group, caption):
-    display(HTML(claims_html(claims_frame(by_group[group]), link, f"{caption}: on {dataset}, preset {preset}")))
+    display(HTML(claims_html(claims_frame(by_group[group]), link, f"{caption}: on {results.data_name}, preset {preset}")))
 
 
 def seeds_run(seeds):
-    return f"dataset {dataset}, preset {preset}, seeds: {counted(seeds)}"
+    return f"dataset {results.data_name}, preset {preset}, seeds: {counted(seeds)}"
 
 
 def was_analysed(result):
@@ -151,7 +151,7 @@ show_claims("error", "What each part does to the error")
 # %% caption="A dot left of the line is a lower error. A claim is supported where its whole bar lies in the shaded part." mystnb={"image": {"alt": "Each claim's difference in MEPE with its interval, against base row and control; claimed side shaded"}} tags=["hide-input", "nbval-ignore-output"]
 shown = [one for one in by_group["error"] if one.against_base]
 if shown:
-    error_plot(shown, f"{dataset}, {preset}")
+    error_plot(shown, f"{results.data_name}, {preset}")
     plt.show()
     show_run(*runs_of(run))
 
@@ -187,6 +187,7 @@ if with_gradients:
 refined = [row for row in ("baseline", "A", "D0", "D0-longer", "D1", "D2", "D3") if seeds[row]]
 print(seeds_run({row: seeds[row] for row in refined}))
 show_claims("plausibility", "What the kinematic losses do to implausible hands")
+print("verdicts are against the control D0-longer where it was run: a row can beat it and still bend more joints than D0, which trained less")
 headings = {"bone length error (mm)": "bones", "joints bent too far (%)": "violations"}
 display(HTML(as_html(measures_table(results, refined, headings), link, "Implausible hands, row by row")))
 print(f"true poses: {100 * plausibility.violation_rate(results.target, results.left):.2f} % of joints bent too far")
@@ -196,14 +197,18 @@ show_run(*runs_of(refined))
 # ## What the latents know
 #
 # Section 3.1.1 wants light and background in the context part of the latent and out of the pose part. A linear probe
-# shows what is in a part: ridge regression is fitted on half of the evaluation frames and scored on the other half.
-# R² for numbers (0: knows nothing), share of right answers for classes (the black line: always the commonest class).
+# shows what is in a part: ridge regression is fitted on half of the frames whose latents are kept and scored on the other half.
+# R² for numbers (0: knows nothing), for classes the share of right answers, each class counting the same (the black line: guessing).
 # Beside them, for comparison, the latent of the true pose: it never saw a picture, so what it can tell is what the pose
-# itself gives away. The verdicts' effects are differences of these scores.
+# itself gives away: where the view is from and who it is show in the pose, so these two have bars but no verdict. The verdicts'
+# effects are differences of these scores. Where neither side tells more than chance there is nothing to compare, and the
+# verdict says so: a pose part that tells nothing of the background shows no disentanglement if the context part tells nothing either.
 
 # %% caption="A long bar: the latent tells this. Disentanglement should leave long bars for the pose and short ones for all else in the pose part." mystnb={"image": {"alt": "Scores of linear probes on parts of the latent: pose, view, background, light, skin, subject"}} tags=["hide-input", "nbval-ignore-output"]
 analysed = {row: [seed for seed in seeds[row] if was_analysed(results[row, seed])] for row in ANALYSED}
 print(seeds_run(analysed))
+latents = [len(results[row, seed].analysis["latent"]) for row, numbers in analysed.items() for seed in numbers]
+print(f"latents of {max(latents, default=0)} evaluation frames: half to fit, half to score")
 show_claims("latents", "What the parts of the latent tell")
 probed = [row for row in ("A", "B", "D3") if analysed[row]] if len(results.factors) else []
 if probed:
@@ -220,10 +225,13 @@ if probed:
 #
 # Evaluation frames were drawn again with all the same but the background, or the light. How far the prediction moves
 # says directly how much they matter to a network; "error grows by" says whether it gets worse. A network that always
-# answers much the same moves little too, so read it beside the error.
+# answers much the same moves little too, so read it beside the error. Latents and these pictures are kept of five rows: one
+# without injection, one a part of the method, and the whole.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 print(seeds_run(analysed))
+pairs = [len(results[row, seed].analysis.get("pair", ())) for row, numbers in analysed.items() for seed in numbers]
+print(f"{max(pairs, default=0)} evaluation frames drawn again")
 show_claims("steady", "What another background or light does")
 headings = {f"other {change}: {words} (mm)": change + ending for change in ("background", "light")
             for words, ending in (("moves by", ""), ("error grows by", ", error"))}  # fmt: skip

@@ -254,7 +254,7 @@ results, chosen = (Results(folder) if folder.exists() else None), range(seed, se
 if results is None:
     print("no results yet: run `make book`, or execute notebooks/row.ipynb, first")
 else:
-    print(f"dataset {dataset}, preset {preset}, {len(results)} evaluation frames, MEPE in mm")
+    print(f"dataset {results.data_name}, preset {preset}, {len(results)} evaluation frames, MEPE in mm")
     display(HTML(as_html(protocols.palm_or_wrist(results, seeds=chosen), "MEPE (mm) around the palm and around made-up wrists")))
 
 # %% [markdown]
@@ -283,8 +283,8 @@ show_pictures(figures_data.view_correction([frame.image for frame in edge], corr
 # %% [markdown]
 # ## Augmentation
 #
-# In training a picture is turned by up to 45 degrees about the box's middle, and, with probability one half, mirrored top to
-# bottom first. The pose is turned and mirrored with it. Left hands are mirrored to right ones before.
+# In training a picture is turned by up to 45 degrees about the box's middle, and, in the preset `paper` half of the time, mirrored
+# top to bottom first; the small presets leave that out. The pose is turned and mirrored with it. Left hands are mirrored to right ones before.
 
 # %% caption="Picture and pose are turned and mirrored together, so they still fit." mystnb={"image": {"alt": "One hand as it is, turned by four angles, mirrored top to bottom, mirrored and turned; below with the pose drawn on, which follows"}} tags=["hide-input"]
 changes = [(0, False), (-45, False), (-20, False), (20, False), (45, False), (0, True), (30, True)]
@@ -325,7 +325,7 @@ if results is None:
     print("no results yet: run `make book`, or execute notebooks/row.ipynb, first")
 else:
     comparison = protocols.compare_protocols(results, seeds=chosen)
-    print(f"dataset {dataset}, preset {preset}, {len(results)} evaluation frames")
+    print(f"dataset {results.data_name}, preset {preset}, {len(results)} evaluation frames")
     display(HTML(as_html(protocols.compared(comparison), "The same predictions under each protocol")))
 
 # %% caption="The same predictions, so all that moves from line to line is the protocol." mystnb={"image": {"alt": "Mean error and AUC of mean pose, baseline and D3 under each protocol, one line a protocol; the same numbers as in the table above"}} tags=["hide-input", "nbval-ignore-output"]

@@ -76,7 +76,7 @@ results = Results(results_folder(*where))
 # %% tags=["hide-input", "nbval-ignore-output"]
 rows = sorted({variant.row for variant in VARIANTS} | {"baseline", "D3"})
 used = [results[row, seed] for row in rows for seed in results.seeds(row)]
-print(f"dataset {dataset}, preset {preset}, {len(results)} evaluation frames")
+print(f"dataset {results.data_name}, preset {preset}, {len(results)} evaluation frames")
 if dataset == "synthetic":
     print("synthetic hands, rendered for this book: not RHD")
 print("seeds: " + counted({row: results.seeds(row) for row in rows}))

@@ -63,7 +63,9 @@ check_parameters(globals(), "preset", "dataset", "data_root", "seed", "seeds", "
 # %% tags=["remove-input", "nbval-ignore-output"]
 from handpose.budget import fit
 
-preset, threads, recorded = fit(globals())
+from handpose import inside
+
+preset, threads, recorded = fit(globals(), rows=("baseline", *inside.STATES))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -71,7 +73,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 
-from handpose import claims, figures_inside, figures_losses, inside, pictures
+from handpose import claims, figures_inside, figures_losses, pictures
 from handpose.analysis import CHANGES
 from handpose.explorer import decode, effect_table, hands_to_start_from, show_explorer
 from handpose.geometry import hand_scale
@@ -153,6 +155,7 @@ if maps:
 if analysed:
     caption = "Pictures' latents and true poses', mean ± standard deviation over seeds"
     display(HTML(as_html(inside.apart_table(analysed), "row-{}.html", caption)))
+    print(inside.drawn_together(analysed))
 
 # %% [markdown]
 # - **Distance of the means**, in spreads (a cloud's root mean squared distance from its mean). Zero is what alignment is after.
@@ -162,7 +165,8 @@ if analysed:
 #   farther from a picture than its own pose. Half is chance, all is a perfect match.
 #
 # In row A nothing ties the two spaces to each other: its picture has 128 undivided latents, and the first 64 are shown. In
-# row B the discriminator pushes the pictures' pose part towards the true poses as a whole. From D0 on, both are shown as
+# row B the discriminator is there to push the pictures' pose part towards the true poses as a whole; the line under the table
+# says whether it did. From D0 on, both are shown as
 # the mappers give them to the shared decoder. Stage 3 (D3) moves only the pictures' side. A decoder can read two clouds that
 # lie apart, as long as the offset does not matter to it: what counts is the error.
 #
@@ -188,7 +192,7 @@ else:
 # joints move, and how much of that is left when the hand may be turned back, which is a change of shape. Below, the first hand
 # two standard deviations to either side.
 
-# %% caption="Read a column from top to bottom: what one direction does to a hand. The first ones turn it, later ones bend fingers." mystnb={"image": {"alt": "One picture's hand, and the hands two standard deviations below and above it, one column for each direction"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Read a column from top to bottom: what one direction does to a hand. How much of it is turning, the table says." mystnb={"image": {"alt": "One picture's hand, and the hands two standard deviations below and above it, one column for each direction"}} tags=["hide-input", "nbval-ignore-output"]
 if arrays is not None:
     table, count = effect_table(arrays, starts), len(arrays["share"])
     display(HTML(as_html(table, "", "What one standard deviation of each direction does")))

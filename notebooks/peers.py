@@ -18,8 +18,9 @@
 #
 # The paper's Table 3 and figure 3 set its method beside seven others, whose figures it quotes: measured by their authors, under
 # protocols that differ ([what is known of that](../peers.md)). Here all of them are trained on the same frames, with the
-# same crops, augmentation and number of pictures, and measured by one script. Each is told the same: which hand it is,
-# where, and how large.
+# same crops, augmentation and number of pictures (Zimmermann and Brox's two networks have more: the table of costs says), and
+# measured by one script. Each may know the same: which hand it is, where its root is, and how large it is. Moon et al. use the
+# root's true depth; Iqbal et al. solve for it; the others need none. The table at the end of the page has what each uses.
 #
 # None is its authors' code. Each is written anew from what is known of it; what was not known had to be decided, and what does
 # not fit small pictures had to be scaled down. The end of this page says which. So this
@@ -112,7 +113,7 @@ if not shown:
     raise FileNotFoundError("none of the methods has been run with these seeds: run `make book`, or execute this notebook without recorded")
 everyone = [result for runs in shown.values() for result in runs]
 data_name = dataset_name(everyone[0].card)
-print(f"dataset {dataset}, preset {preset}, {len(results)} evaluation frames")
+print(f"dataset {data_name}, preset {preset}, {len(results)} evaluation frames")
 for method, runs in shown.items():
     for result in runs:
         if result.stale:

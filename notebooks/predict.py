@@ -28,7 +28,7 @@
 # give is assumed, and every file but the table says so. Several pictures can be named at once. It needs a trained run:
 # `make book` leaves one.
 #
-# The same on this page: `papermill notebooks/predict.ipynb out.ipynb -p picture hand.jpg -p hand left -p box "120 80 460 430"`.
+# The same on this page: `papermill notebooks/predict.ipynb out.ipynb -p preset quick -p picture hand.jpg -p hand left -p box "120 80 460 430"`.
 
 # %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
@@ -117,7 +117,7 @@ result = obtain(row, seed=seed, recorded=recorded, **options)
 everything = Results(result.folder.parent)
 
 # %% tags=["hide-input"]
-print(f"row {row}, preset {preset}, dataset {dataset}, seed {seed}, {len(everything)} evaluation frames")
+print(f"row {row}, preset {preset}, dataset {everything.data_name}, seed {seed}, {len(everything)} evaluation frames")
 print(*wrapped(own_picture.run_lines(result.card)[1:]), sep="\n")
 if result.stale:
     print(f"stale: {result.stale}")
@@ -152,7 +152,7 @@ else:
             pose = own_picture.pose_of(predictor, **known)
             print("predicted now, by the networks of the run")
 
-# %% caption="The box is all the network is shown; the joints are what it answers." mystnb={"image": {"alt": "Left: the whole picture with the box. Right: the part around the hand with the predicted skeleton"}} tags=["hide-input"]
+# %% caption="The network is shown a square around this box, somewhat larger; the joints are what it answers." mystnb={"image": {"alt": "Left: the whole picture with the box. Right: the part around the hand with the predicted skeleton"}} tags=["hide-input"]
 if pose:
     show_pictures(figures_own.box_and_close(pose.image, pose.uv, pose.box))
 
@@ -199,8 +199,8 @@ if pose:
 # **How do I find a box?** Open the picture in any viewer that shows the pointer's position in pixels. Note the smallest
 # rectangle that holds the joints from the wrist to the tips of all fingers, the forearm left out: x and y of its upper left
 # corner, then of its lower right one. Count on the picture as you see it: one that a phone stores lying down is turned
-# upright first. A hand detector's box will do, too, if it ends at the wrist. A few pixels don't matter; see below how much
-# a wrong box does.
+# upright first. A hand detector's box will do, too, if it ends at the wrist. What counts is how far it is off beside its own
+# size: see below how much a wrong box does.
 #
 # **Which hand is it?** The person's own left or right, not the side of the picture that it is on. In a mirrored
 # selfie a left hand looks like a right one: say what it looks like.

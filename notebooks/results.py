@@ -74,7 +74,7 @@ preset, threads, recorded = fit(globals())
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import HTML
+from IPython.display import HTML, display
 
 from handpose import figures, figures_pose, pictures
 from handpose.experiments import CONTROLS, ROWS, TABLE_1, TABLE_2, find_row
@@ -91,7 +91,7 @@ chosen = list(range(seed, seed + seeds))
 # %% tags=["hide-input"]
 rows = [row for row in ROWS if seeds_of(results, row, chosen)]
 controls = [row for row in CONTROLS if seeds_of(results, row, chosen)]
-print(f"dataset {dataset}, preset {preset}, " + (f"seeds {chosen[0]} to {chosen[-1]}" if seeds > 1 else f"seed {seed}"))
+print(f"dataset {results.data_name}, preset {preset}, " + (f"seeds {chosen[0]} to {chosen[-1]}" if seeds > 1 else f"seed {seed}"))
 unseen = "an unseen background" if dataset == "stb" else "unseen subjects and actions"
 print(f"{len(results)} evaluation frames of {unseen}")
 floor = measure(results.mean_pose, results.target, results.visible, results.root_joint)
@@ -117,7 +117,8 @@ data_name, link = dataset_name(everyone[0].card), "row-{}.html" if links else ""
 # ## Table 1: what each part adds
 #
 # Mean ± standard deviation over seeds. "change" is against the row that a row builds on: A on the baseline, B and C on A,
-# D0 on B, D1, D2 and D3 on D0. If a change is more than chance, the [claims, measured](claims.ipynb) say.
+# D0 on B, D1, D2 and D3 on D0. If a change is more than chance, the [claims, measured](claims.ipynb) say, for the run that
+# page was made from; one seed alone supports no claim.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 HTML(as_html(ablation_table(results, TABLE_1, chosen), link, f"Ablation on {data_name}, preset {preset}; the paper's on RHD"))
@@ -125,7 +126,9 @@ HTML(as_html(ablation_table(results, TABLE_1, chosen), link, f"Ablation on {data
 # %% [markdown]
 # ## Table 2: which latents the decoder reads
 #
-# "concat": pose and context latents together; "pose": the pose part alone. The last row is row B by its other name.
+# "concat": pose and context latents together; "pose": the pose part alone. The last row is row B by its other name. "change" is
+# again against the row that a row builds on: linear-concat on the baseline, injection-concat on A, and each "pose" on its
+# "concat"; so injection-pose has another change here than B has above.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 HTML(as_html(ablation_table(results, TABLE_2, chosen), link, f"Decoders on {data_name}, preset {preset}; the paper's on RHD"))
@@ -135,8 +138,9 @@ HTML(as_html(ablation_table(results, TABLE_2, chosen), link, f"Decoders on {data
 #
 # The paper's columns are figures it quotes, measured by their authors on RHD and STB under protocols that differ (the
 # [datasets and protocols](datasets.ipynb) page says how much that alone can change). Our column is this run's: all methods
-# trained on the same frames ([the seven methods](peers.ipynb) has their costs and curves). A method
-# that was not trained on this run's frames has no figure there, and figures on other data do not take its place.
+# trained on the same frames. Where the other seven were trained, [the seven methods](peers.ipynb) has their costs and curves. A
+# method that was not trained on this run's frames has no figure there, and figures on other data do not take its place. Of AUCs
+# the paper prints its own; on STB it calls Theodoridis et al. "on par" with that, so the same figure stands for both.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 HTML(as_html(comparison_table(results, chosen), link, f"Table 3: the paper's figures, and ours on {data_name}, preset {preset}"))
@@ -148,7 +152,10 @@ HTML(as_html(comparison_table(results, chosen), link, f"Table 3: the paper's fig
 # has to beat its control, not only the row that it builds on.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-HTML(as_html(ablation_table(results, tuple(CONTROLS), chosen), link, f"Controls on {data_name}, preset {preset}"))
+if controls:
+    display(HTML(as_html(ablation_table(results, tuple(CONTROLS), chosen), link, f"Controls on {data_name}, preset {preset}")))
+else:
+    print("no control was trained in this run")
 
 # %% [markdown]
 # ## PCK
@@ -163,7 +170,7 @@ show(figures.interactive_pck_bands(curves, results.target, root=results.root_joi
      "PCK of every row of Tables 1 and 2 and of the mean pose against the error threshold, 0 to 50 mm",
      "After the paper's Figure 3. The grey part is what the AUC is taken over.")
 
-# %% caption="Left, the curves lie nearly on each other; right, their difference to the baseline shows which row finds more joints, and at which distance." mystnb={"image": {"alt": "Left: PCK curves of every row of Tables 1 and 2 and of the mean pose, 0 to 50 mm. Right: the same less the baseline's"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Left, the share of joints found; right, the difference to the baseline shows which row finds more joints, and at which distance." mystnb={"image": {"alt": "Left: PCK curves of every row of Tables 1 and 2 and of the mean pose, 0 to 50 mm. Right: the same less the baseline's"}} tags=["hide-input", "nbval-ignore-output"]
 figures.pck_bands(curves, results.target, root=results.root_joint, against="baseline" if "baseline" in rows else None)
 plt.show()
 show_run(*everyone)
@@ -210,7 +217,8 @@ show_run(*[results[row, seed] for row in both.values()] or everyone)
 
 # %% tags=["remove-cell", "nbval-ignore-output"]
 def over_seeds(row, name, digits):
-    return mean_and_spread([result.card["metrics"][name] for result in shown.get(row, [])], digits)
+    runs = [measure(result.predicted, results.target, results.visible, results.root_joint) for result in shown.get(row, [])]
+    return mean_and_spread([one[name] for one in runs], digits)
 
 
 common = [number for number in seeds_of(results, "D3", chosen) if number in results.seeds("baseline")]

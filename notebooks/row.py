@@ -77,6 +77,7 @@ from handpose import figures, figures_pose, peers, pictures
 from handpose.experiments import PEERS, find_row, row_stages, stage_owner
 from handpose.notebook import project_path, show, show_card, show_pictures, show_run
 from handpose.results import Results, obtain, results_folder
+from handpose.runs import measure
 from handpose.tables import mean_and_spread, seeds_of
 from handpose.tables_html import as_html
 
@@ -101,19 +102,20 @@ everything = Results(results_folder(**where))
 target, root = everything.target, everything.root_joint
 parts = find_row(row)
 base = "D3" if row in PEERS else parts.builds_on
-measured = [result.card["metrics"] for result in results]
+measured = [measure(result.predicted, target, everything.visible, root) for result in results]
 mepe, auc = ([one[name] for one in measured] for name in ("mepe", "auc"))
 shown_seeds = f"seeds {chosen[0]} to {chosen[-1]}" if seeds > 1 else f"seed {seed}"
 print(f"row {row}: {parts.parts}" + (f"; held against row {base}" if row in PEERS else f"; builds on row {base}" if base else ""))
-print(f"dataset {dataset}, preset {preset}, {shown_seeds}, {len(everything)} evaluation frames")
+print(f"dataset {everything.data_name}, preset {preset}, {shown_seeds}, {len(everything)} evaluation frames")
 over = " (mean ± standard deviation over seeds)" if seeds > 1 else ""
 print(f"MEPE {mean_and_spread(mepe, 2)} mm, AUC 20-50 mm {mean_and_spread(auc, 3)}{over}")
 print(f"mean training pose: MEPE {everything.errors('mean pose', None).mean():.2f} mm")
 print(f"the paper, on RHD: MEPE {parts.paper:.2f} mm" if parts.paper else "a control of this book's own: not in the paper")
 
 # %% [markdown]
-# Each seed, and the same seed of the row that this one builds on (a method of Table 3 is held against row D3). If a difference is more than chance, the
-# [claims, measured](claims.ipynb) say.
+# Each seed, and the same seed of the row that this one is held against: the one it builds on; row D3 for a method of Table 3.
+# If a difference is more than chance, the [claims, measured](claims.ipynb) say, and of the methods of Table 3
+# [their own page](peers.ipynb).
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 base_seeds = seeds_of(everything, base, chosen) if base else []
@@ -136,7 +138,8 @@ elif base:
 # ## Stage by stage
 #
 # A stage that several rows share is trained once: "trained as" names the row. The warm-up, where there is one, predicts
-# no depth.
+# no depth. The error after a stage is the whole network's: where a part is left that only a later stage trains, it says little.
+# Seconds are as timed when the stage was trained; machines were under different load.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 lines = []
@@ -146,15 +149,15 @@ for stage in row_stages(row, preset):
         "stage": stage,
         "trained as": {"warmup": "for all rows"}.get(stage, f"row {stage_owner(stage, row)}"),
         "epochs": len(epochs[0]),
-        "seconds a seed": round(np.mean([result.card["stages"][stage]["seconds"] for result in results])),
+        "seconds a seed": round((np.min if stage == "warmup" else np.mean)([result.card["stages"][stage]["seconds"] for result in results])),
         "MEPE after it (mm)": mean_and_spread([one[-1]["mepe"] for one in epochs[: 1 if stage == "warmup" else None]], 2),
     })
 display(HTML(as_html(pd.DataFrame(lines).set_index("stage"), "", f"The stages of row {row}")))
 if row in PEERS and peers.module(PEERS[row].module).NETWORKS.in_picture:
     print("This method predicts in the picture. While it trains the loop knows no camera and takes the pose as a far one would see it:")
-    print("the errors of this table and of the curve below are higher than the MEPE above, which is measured on poses lifted with it.")
+    print("the errors of this table and of the curve below differ from the MEPE above, which is measured on poses lifted with it.")
 
-# %% caption="Dotted lines divide the stages. Left: terms of eqs. 1 to 7 and 17 as they enter their sums, rgb for pictures, pose for true poses. Right: the error that counts." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs of all stages. Right: evaluation MEPE over the epochs, falling from stage to stage where the training works"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Dotted lines divide the stages. Left: the terms of the objective as they enter its sum; in the paper's own rows those of eqs. 1 to 7 and 17, rgb for pictures, pose for true poses. Right: the error that counts." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs of all stages. Right: evaluation MEPE over the epochs, falling from stage to stage where the training works"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves(*[result.history for result in results])
 plt.show()
 if seeds > 1:
@@ -164,7 +167,7 @@ show_run(*results)
 # %% [markdown]
 # ## PCK
 
-# %% caption="The higher curve finds more joints within the same distance. The grey part is what the AUC is taken over." mystnb={"image": {"alt": "PCK curves of this row, of the row it builds on and of the mean pose, 0 to 50 mm"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="The higher curve finds more joints within the same distance. The grey part is what the AUC is taken over." mystnb={"image": {"alt": "PCK curves of this row, of the row it is held against and of the mean pose, 0 to 50 mm"}} tags=["hide-input", "nbval-ignore-output"]
 curves = {f"row {row}": [result.predicted for result in results]}
 if base_seeds:
     curves[f"row {base}"] = [everything[base, number].predicted for number in base_seeds]
@@ -174,7 +177,7 @@ plt.show()
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 show(figures.interactive_pck_bands(curves, target, root=root), f"pck-row-{row}",
-     f"PCK of row {row}, of the row it builds on and of the mean pose against the error threshold, 0 to 50 mm",
+     f"PCK of row {row}, of the row it is held against and of the mean pose against the error threshold, 0 to 50 mm",
      "The same, to read numbers off; a click on a name switches its line off.")
 if seeds > 1:
     print("lines: mean over seeds; bands: from the lowest seed to the highest")
@@ -183,14 +186,14 @@ show_run(*results)
 # %% [markdown]
 # ## Joint by joint
 
-# %% caption="Errors grow from the palm to the fingertips. A tick above its bar: this row is better there." mystnb={"image": {"alt": "Mean error of each of the 21 joints: bars for this row, ticks for the row it builds on"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Errors grow from the palm to the fingertips. A tick above its bar: this row is better there." mystnb={"image": {"alt": "Mean error of each of the 21 joints: bars for this row, ticks for the row it is held against"}} tags=["hide-input", "nbval-ignore-output"]
 joint_errors = {f"row {row}": np.stack([everything.errors(row, number).mean(0) for number in chosen])}
 if base_seeds:
     joint_errors[f"row {base}"] = np.stack([everything.errors(base, number).mean(0) for number in base_seeds])
 figures.error_per_joint(joint_errors)
 plt.show()
 
-# %% caption="The same, finger by finger." mystnb={"image": {"alt": "Mean error of the wrist and of each finger: bars for this row, ticks for the row it builds on"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="The same, finger by finger." mystnb={"image": {"alt": "Mean error of the wrist and of each finger: bars for this row, ticks for the row it is held against"}} tags=["hide-input", "nbval-ignore-output"]
 figures.error_per_finger(joint_errors)
 plt.show()
 show_run(*results)

@@ -72,7 +72,7 @@ import numpy as np
 
 from handpose import figures
 from handpose.notebook import project_path, show_run
-from handpose.results import obtain
+from handpose.results import dataset_name, obtain
 
 options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir),
                seed=seed, threads=threads, device=device, recorded=recorded)
@@ -91,7 +91,7 @@ result = obtain(row, "warmup" if warmed else "disentangle", **options)
 # %% tags=["hide-input"]
 if not warmed:
     print(f"this preset starts from weights {find_preset(preset).weights!r}: no warm-up; what follows is stage 1")
-print(f"preset {preset}, dataset {dataset}, row {row}, seed {seed}, stage {result.card['stage']}")
+print(f"preset {preset}, dataset {dataset_name(result.card)}, row {row}, seed {seed}, stage {result.card['stage']}")
 print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics']['auc']:.3f} on the evaluation split (depth predicted as zero)")
 if result.stale:
     print(f"stale: {result.stale}")

@@ -142,8 +142,17 @@ def test_a_probe_tells_separable_classes_apart():
     features = np.array([centres[label] for label in labels]) + noise(200, 2)
     found = analysis.probe(features, labels, "class")
     assert (found.score, found.low, found.high) == (1, 1, 1)
-    held_out = labels[np.random.default_rng(0).permutation(200)[100:]]
-    assert found.chance == (held_out == "leaves").mean()
+    assert found.chance == 1 / 3
+
+
+def test_a_rare_class_counts_as_much_as_a_common_one():
+    """Nine of ten are leaves: who always says so is right nine times, and knows nothing."""
+    labels = np.where(np.arange(2000) % 10, "leaves", "wall")
+    nothing = analysis.probe(noise(2000, 8), labels, "class")
+    assert nothing.low <= 0.5 <= nothing.high and nothing.chance == 0.5
+    weak = noise(2000, 8) + np.outer(labels == "wall", np.eye(8)[0])  # one standard deviation apart: 69 of 100 of either kind
+    found = analysis.probe(weak, labels, "class")
+    assert found.low > 0.5 and found.score == pytest.approx(0.69, abs=0.08)
 
 
 def test_a_probe_is_scored_on_frames_it_has_not_seen():
@@ -220,7 +229,7 @@ def test_the_table_shows_where_a_factor_is(results):
     assert table.loc["pose", ("pose part", "score")] > 0.7 > 0.1 > table.loc["pose", ("context part", "score")]
     assert table.loc["background", ("context part", "score")] > 0.95 > 0.7 > table.loc["background", ("pose part", "score")]
     assert table.loc["light, direction", ("context part", "score")] == pytest.approx(1 / 3, abs=0.1)  # one of three numbers
-    assert table.loc["background", ("", "measure")] == "accuracy" and table.loc["skin", ("", "measure")] == "R²"
+    assert table.loc["background", ("", "measure")] == "balanced accuracy" and table.loc["skin", ("", "measure")] == "R²"
     assert table.loc["background", ("", "chance")] > 0.4 and table.loc["skin", ("", "chance")] == 0
     whole = analysis.probe_table(arrays | {"read_rgb": latent}, results)
     assert list(whole.columns.get_level_values(0).unique()) == ["all 128", "true pose", ""]

@@ -225,6 +225,21 @@ def test_what_the_pose_part_knows_of_the_background(tmp_path):
     one = measured(results, "background-out-B")
     assert one.against_base.mean == pytest.approx(-0.5, abs=0.12)  # all right against half right
     assert interval(one.against_base, "score") == "none with one seed"
+    assert one.verdict == "undecided (one seed)"
+
+
+def test_two_parts_that_tell_nothing_are_not_compared(tmp_path):
+    """Two seeds of noise, one part's scores a little lower: that is no claim upheld."""
+    rng = np.random.default_rng(6)
+    factors = dict(hand=np.array(["right"] * 10), background=np.array(["plain", "photo"] * 5), light_x=rng.normal(size=10))
+    results = write_results(tmp_path / "r", {("B", seed): HANDS for seed in (0, 1)}, **factors)
+    results.target, results.factors = np.resize(results.target, (400, 21, 3)), results.factors.loc[np.arange(400) % 10]
+    for seed in (0, 1):
+        latent = rng.normal(size=(400, 128))
+        save_analysis(results, "B", seed, latent=latent, latent_pose=latent[:, :64], read_rgb=latent[:, :64])
+    one = measured(results, "background-out-B")
+    assert one.at_chance and one.verdict == "undecided (both at chance)"
+    assert not measured(results, "whole").at_chance
 
 
 def test_every_claim_can_be_measured_and_is_named_once():

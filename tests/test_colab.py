@@ -168,6 +168,14 @@ def test_every_notebook_begins_with_the_very_same_cell(path):
     assert not first.get("outputs")
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "book" / "runs").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_page_opens_in_colab_at_the_commit_that_it_was_made_with(path):
+    cells = [cell for cell in nbformat.read(path, 4).cells if colab.is_cell(cell.source)]
+    assert len(cells) == 1 and cells[0].metadata["tags"] == ["remove-cell"]
+    [commit] = re.findall(r'"([0-9a-f]{40})"', cells[0].source)
+    assert cells[0].source == colab.cell(read_address(), commit)
+
+
 def test_the_notebooks_are_as_the_command_would_write_them():
     assert colab.write_cells(read_address()) == {}
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from handpose import load, peers
 from handpose.cost import cost_of, training_speeds
+from handpose.data import write_synthetic
 from handpose.data.augment import draw_augmentation, in_plane, warp
 from handpose.experiments import PEERS, PRESETS, TABLE_3, find_preset, find_row, row_name, row_stages, stage_owner, stage_settings
 from handpose.geometry import hand_scale, palm_centre
@@ -166,6 +167,21 @@ def test_a_method_trains_and_predicts_end_to_end(name, folder):
     assert np.abs(centred[0] - centred[1]).max() < 0.5
     relative = load(run.folder)(frame.image, frame.K, (*low, *high), frame.hand, scale=float(data.evaluation.scale[0]))
     assert np.linalg.norm(palm_centre(relative)) < (1e-6 if run.networks().__class__.__dict__.get("in_picture") else 200)
+
+
+@pytest.fixture(scope="module")
+def stb(tmp_path_factory):
+    return write_synthetic(tmp_path_factory.mktemp("stb") / "hands", "stb", training=20, evaluation=4, workers=1)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_method_goes_through_on_stbs_layout(name, stb, folder):
+    """Left hands, a palm centre for a wrist, another camera: around which errors are measured there."""
+    options = dict(preset="smoke+batch=8", dataset="stb", data_root=stb, output_dir=folder, progress=False)
+    run, data = run_row(name, device="cpu", **options), prepare_data(**options)
+    assert run.card["dataset"] == "stb" and run.card["root_joint"] == data.root_joint == "wrist" and run.card["rendered"]
+    assert run.predictions.shape == (len(data.evaluation), 21, 3) and np.isfinite(run.predictions).all()
+    assert mepe(run.predictions, data.evaluation.target, root="wrist") == pytest.approx(run.card["metrics"]["mepe"])
 
 
 @pytest.mark.parametrize("name", PEERS)

@@ -156,10 +156,10 @@ def test_each_verdict_has_its_colour():
 
 def test_amounts_in_words():
     one = paired_effect([[9.0, 9.0]], [[10.0, 10.0]])
-    assert [amount(one, unit) for unit in ("mm", "% of joints", "score")] == ["-1.00 mm (-10.0 %)", "-1.00 % of joints", "-1.000"]
+    assert [amount(one, unit) for unit in ("mm", "% of joints", "score")] == ["-1.00 mm (-10.0 %)", "-1.00 % of joints", "-1.000 (9.000 against 10.000)"]
     assert interval(one, "mm") == "none with one seed" and interval(None, "mm") == "" and amount(None, "mm") == "not run"
     none = paired_effect([[1.001, 0.998], [1.0, 1.0]], np.ones((2, 2)))
-    assert amount(none, "mm") == "+0.00 mm (+0.0 %)"
+    assert amount(none, "mm") == "0.00 mm (0.0 %)"  # what is nothing has no sign
 
 
 def test_table_3_sets_our_row_beside_the_quoted_figures_and_leaves_the_others_out(tmp_path):
