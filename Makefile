@@ -30,8 +30,9 @@ READY := .venv/ready
 NOTEBOOKS := $(foreach name,data warmup disentangle align refine row inside peers results claims decisions datasets predict change_row,notebooks/$(name).ipynb)
 # One training at a time on a GPU.
 GPUS ?= $(shell command -v nvidia-smi >/dev/null && echo "--resources gpu=1")
+# DATA_ROOT as a list of one text: Snakemake reads a bare value as YAML, in which `/data/a #b` is the folder /data/a.
 SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --quiet rules host progress \
-  --rerun-incomplete --nolock $(GPUS) $(GOAL) --config preset=$(PRESET) dataset=$(DATASET) data_root="$(DATA_ROOT)" \
+  --rerun-incomplete --nolock $(GPUS) $(GOAL) --config preset=$(PRESET) dataset=$(DATASET) data_root="[\"$(DATA_ROOT)\"]" \
   seed=$(SEED) seeds=$(COUNT) python=$(VENV)/python
 COUNT = $(if $(word 2,$(SEEDS)),$(error SEEDS is here how many seeds, 3 say; a list of seeds is for `make batch`),$(SEEDS))
 RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(COUNT)),to$(shell echo $$(($(SEED) + $(COUNT) - 1))))
@@ -66,7 +67,7 @@ batch: $(READY)
 	@$(VENV)/python -m handpose.batch --rows "$(ROWS)" --seeds "$(if $(filter file,$(origin SEEDS)),$(SEED),$(SEEDS))" \
 	  --preset "$(PRESET)" --dataset $(DATASET) --data-root "$(DATA_ROOT)" --cores $(CORES) --profile "$(PROFILE)"
 
-# Speeds beside the bare network's, and beside the usual ways: ten minutes on a machine that does nothing else. What was measured is
+# Speeds beside the bare network's, and beside the usual ways: some minutes on a machine that does nothing else. What was measured is
 # kept in book/checks/bench.json, which a page shows.
 bench: $(READY)
 	CUDA_VISIBLE_DEVICES= $(VENV)/python -m tests.bench --output book/checks/bench.json

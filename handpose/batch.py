@@ -5,6 +5,7 @@ profile for a cluster; ``--show`` only prints the table of what is there.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -114,10 +115,14 @@ def _as_text(table):
 
 
 def command(rows, seeds, preset="quick", dataset="synthetic", data_root="", cores=1, profile="", dry_run=False):
-    """The Snakemake command of a batch, a list of texts: on ``cores`` of this machine, or as ``profile`` says."""
+    """The Snakemake command of a batch, a list of texts: on ``cores`` of this machine, or as ``profile`` says.
+
+    Paths are lists of one text: Snakemake reads a bare value as YAML, in which ``/data/a #b`` is the folder /data/a.
+    """
     gpus = ["--resources", "gpu=1"] if _has_gpu() else []
     where = ["--profile", profile] if profile else ["--cores", str(cores), *gpus]
-    values = {"preset": preset, "dataset": dataset, "data_root": data_root or "", "python": sys.executable}
+    paths = {"data_root": str(data_root or ""), "python": sys.executable}
+    values = {"preset": preset, "dataset": dataset} | {name: json.dumps([path], ensure_ascii=False) for name, path in paths.items()}
     quiet = ("host",) if dry_run else ("rules", "host", "progress")
     values |= {"rows": " ".join(rows), "batch_seeds": " ".join(map(str, seeds))}
     return [

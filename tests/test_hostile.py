@@ -144,7 +144,7 @@ def test_make_hands_a_shell_nothing_but_values(value):
 def test_make_takes_plain_values():
     done = make("book", "PRESET=quick+beta=1e-4", "DATA_ROOT=/my (own) hands, it's here", "DATASET=rhd", "SEEDS=3", "CORES=2")
     assert done.returncode == 0, done.stderr
-    assert 'preset=quick+beta=1e-4 dataset=rhd data_root="/my (own) hands, it\'s here"' in re.sub(r"[\\\s]+", " ", done.stdout)
+    assert 'preset=quick+beta=1e-4 dataset=rhd data_root="[\\"/my (own) hands, it\'s here\\"]"' in re.sub(r"\\?\s+", " ", done.stdout)
 
 
 def test_a_data_root_is_one_word_of_every_command(tmp_path):

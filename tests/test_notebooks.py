@@ -22,6 +22,7 @@ import papermill
 import pytest
 from PIL import Image
 
+from handpose.batch import command
 from handpose.experiments import CONTROLS, PARTS, PEERS, ROWS, Preset, find_preset, find_row
 from handpose.given import unpack
 from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, project_path, stale_page
@@ -192,6 +193,15 @@ def test_more_cores_than_there_are_are_not_taken():
         ("dataset=hands", "error: no dataset 'hands'; choose from synthetic, rhd, stb"),
         ("dataset=stb", "error: dataset stb needs DATA_ROOT=, the folder where you unpacked it"),
         ("data_root=nowhere", "nowhere is not a folder"),
+        ("data_root=2024", "error: data_root was read as 2024, not as a text: write --config 'data_root=[\"TEXT\"]'"),
+        ("data_root=0", "error: data_root was read as 0, not as a text"),
+        ("data_root=/data/a: b", "error: data_root was read as {'/data/a': 'b'}, not as a text"),
+        ("seed=-1", "error: seed is -1: it must be a whole number, 0 or more"),
+        ("seed=1.5", "error: seed is 1.5: it must be a whole number, 0 or more"),
+        ("seed=", "error: seed is None: it must be a whole number, 0 or more"),
+        ("seeds=0", "error: seeds is 0: it must be a whole number, 1 or more"),
+        ("seeds=-2", "error: seeds is -2: it must be a whole number, 1 or more"),
+        ("batch_seeds=0 -1", "error: batch_seeds is 0 -1: it must be whole numbers, 0 or more"),
     ],
 )
 def test_a_wrong_choice_stops_before_anything_runs(config, line):
@@ -242,6 +252,20 @@ def test_the_slurm_profile_plans_the_same_jobs():
     local = plan("--cores", "2", "--config", "preset=smoke")
     cluster = plan("--profile", str(ROOT / "notebooks" / "profiles" / "slurm"), "--config", "preset=smoke")
     assert set(re.findall(r"handpose\.notebook (\S+ \S+)", cluster)) == set(re.findall(r"handpose\.notebook (\S+ \S+)", local))
+
+
+@pytest.mark.parametrize("name", ["a #b", "a: b", "0123", "é 手 😀 "])
+def test_a_data_root_arrives_as_it_was_typed(tmp_path, name):
+    """Whatever YAML makes of it: from `make`, and from a batch."""
+    for folder in {"a", name}:
+        (tmp_path / folder).mkdir()
+    done = subprocess.run(["make", "--dry-run", "book", f"DATA_ROOT={name}", "PRESET=smoke"], cwd=ROOT, capture_output=True, text=True)
+    line = next(line for line in done.stdout.replace("\\\n", " ").splitlines() if "-m snakemake" in line)
+    for words, page in ((shlex.split(line), "seed0"), (command(["A"], [0], "smoke", data_root=name), "batch")):
+        given = [*words[words.index("--config") :], "--", f"runs/pages/synthetic-smoke-{page}/data.ipynb"]
+        options = ["--snakefile", ROOT / "notebooks" / "Snakefile", "--dry-run", "--printshellcmds", "--nolock", "--force", "--cores", "1"]
+        done = subprocess.run([sys.executable, "-m", "snakemake", *options, *given], cwd=tmp_path, capture_output=True, text=True)
+        assert f"-p data_root {shlex.quote(str(tmp_path / name))} -p output_dir" in done.stdout + done.stderr
 
 
 def test_an_empty_data_root_stays_empty():
