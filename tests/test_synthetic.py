@@ -3,7 +3,12 @@
 import csv
 import dataclasses
 import hashlib
+import os
 import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +29,7 @@ from handpose.data.synthetic import (
 )
 from handpose.data.synthetic import write as writer
 from handpose.data.synthetic.anatomy import overlap, pose_joints
+from handpose.data.synthetic.files import replace, whole_files
 from handpose.skeleton import BONES, RHD_ORDER
 
 SIZE, TRAINING, EVALUATION = 96, 20, 7
@@ -189,6 +195,41 @@ def test_an_interrupted_write_goes_on(root, tmp_path, monkeypatch):
     assert not frames
 
 
+def test_lost_pictures_are_drawn_again_and_labels_stay(root, tmp_path, monkeypatch):
+    target, drawn, whole = shutil.copytree(root, tmp_path / "hands"), [], writer._write_frame
+    (target / "training" / "mask" / "00003.png").unlink()
+    (target / "training" / "color" / "00019.png").write_bytes(b"")
+    shutil.rmtree(target / "evaluation" / "depth")
+    times = {path: path.stat().st_mtime_ns for path in target.glob("*/*.*")}
+    monkeypatch.setattr(writer, "_write_frame", lambda *frame: drawn.append(frame[2:4]) or whole(*frame))
+    write_synthetic(target, training=TRAINING, evaluation=EVALUATION, size=SIZE, workers=1)
+    assert sorted(drawn) == [("evaluation", index) for index in range(EVALUATION)] + [("training", 3), ("training", 19)]
+    assert digests(target) == digests(root)
+    assert times == {path: path.stat().st_mtime_ns for path in target.glob("*/*.*")}
+
+
+def test_two_writers_at_once_have_names_of_their_own(tmp_path):
+    """The first takes its time: the second is done before it."""
+
+    def slowly(partial):
+        partial.write_text("slow")
+        replace(tmp_path / "one", lambda other: other.write_text("quick"))
+        assert (tmp_path / "one").read_text() == "quick"
+
+    replace(tmp_path / "one", slowly)
+    assert (tmp_path / "one").read_text() == "slow" and [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_what_a_killed_writer_left_goes_once_it_is_old(tmp_path):
+    old, fresh = (tmp_path / f".{digit * 32}.00000.png" for digit in "01")
+    for path in (old, fresh, tmp_path / "00001.png"):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    (tmp_path / "00002.png").touch()
+    (tmp_path / "00003.png").symlink_to(tmp_path / "nowhere")
+    assert whole_files(tmp_path) == {"00001.png"} and fresh.exists() and not old.exists()
+
+
 def test_other_settings_and_other_content_are_refused(root, tmp_path):
     with pytest.raises(ValueError, match="seed=0.*another folder"):
         write_synthetic(root, training=TRAINING, evaluation=EVALUATION, size=SIZE, seed=1)
@@ -207,6 +248,13 @@ def test_other_settings_and_other_content_are_refused(root, tmp_path):
         dict(size=31),
         dict(size=1025),
         dict(seed=-1),
+        dict(workers=-1),
+        dict(training=2.5),
+        dict(training="2"),
+        dict(evaluation=None),
+        dict(size=32.5),
+        dict(seed=0.5),
+        dict(workers="2"),
     ],
 )
 def test_bad_arguments(tmp_path, wrong):
@@ -214,6 +262,12 @@ def test_bad_arguments(tmp_path, wrong):
         write_synthetic(tmp_path / "none", **{"training": 1, "evaluation": 1, "size": SIZE, **wrong})
     assert "\n" not in str(error.value)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_root_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="lies below a file: choose another folder"):
+        write_synthetic(tmp_path / "file" / "hands", training=1, size=SIZE)
 
 
 def test_splits_share_neither_subjects_nor_actions(root):
@@ -357,3 +411,18 @@ def test_compiled_kernels_go_when_a_source_changes(tmp_path):
     (tmp_path / "a.py").write_text("two")
     drop_stale(tmp_path)
     assert not kernel.exists()
+
+
+def test_kernels_find_a_place_where_neither_package_nor_home_can_be_written(tmp_path):
+    """A file stands where Numba would make its folders: even root can't write there."""
+    (tmp_path / "temporary").mkdir()
+    package = Path(writer.__file__).parents[2]
+    shutil.copytree(package, tmp_path / "handpose", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "handpose" / "data" / "synthetic" / "__pycache__").touch()
+    nowhere = str(tmp_path / "handpose" / "__init__.py" / "home")
+    places = {"PYTHONPATH": str(tmp_path), "HOME": nowhere, "XDG_CACHE_HOME": nowhere, "TMPDIR": str(tmp_path / "temporary")}
+    code = "import handpose.data, os; print(handpose.__file__); print(os.environ['NUMBA_CACHE_DIR'])"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | places, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    where, folder = map(Path, done.stdout.splitlines())
+    assert where.is_relative_to(tmp_path) and folder.parent == tmp_path / "temporary" and folder.stat().st_mode & 0o077 == 0

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -184,7 +186,9 @@ def test_same_bytes_with_two_workers_and_after_an_interruption(root, tmp_path, m
     def torn(folder, seed, sequence, index, count, progress):
         if len(done) == 4:
             (folder / f"BB_left_{index}.png").write_bytes((root / "images" / sequence / f"BB_left_{index}.png").read_bytes())
-            (folder / f"BB_right_{index}.png.partial").write_bytes(b"half")
+            half = folder / f".{'0' * 32}.BB_right_{index}.png"  # long ago
+            half.write_bytes(b"half")
+            os.utime(half, (0, 0))
             raise RuntimeError("power cut")
         done.append(sequence)
         whole(folder, seed, sequence, index, count, progress)
@@ -202,6 +206,15 @@ def test_same_bytes_with_two_workers_and_after_an_interruption(root, tmp_path, m
     again.clear()
     write_synthetic(target, "stb", TRAINING, EVALUATION, size=64)  # size does not count here
     assert not again
+
+
+def test_what_was_lost_is_made_again(root, tmp_path):
+    target = shutil.copytree(root, tmp_path / "hands")
+    for name in ("images/B1Random/SK_depth_0.png", "labels/B2Random_BB.mat"):
+        (target / name).unlink()
+    (target / "images" / "B1Counting" / "BB_left_0.png").write_bytes(b"")
+    write_synthetic(target, "stb", TRAINING, EVALUATION, workers=1)
+    assert digests(target) == digests(root)
 
 
 def test_a_lens_in_the_middle_draws_the_square_picture():

@@ -10,6 +10,7 @@ root/{training,evaluation}/color/%05d.png RGB
 """
 
 import json
+import operator
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -20,7 +21,7 @@ from tqdm.auto import tqdm
 
 from handpose.data.stb import HEIGHT, WIDTH
 from handpose.data.synthetic.factors import factors, table
-from handpose.data.synthetic.files import replace, save_png
+from handpose.data.synthetic.files import is_unfinished, replace, save_png, whole_files
 from handpose.data.synthetic.picture import render
 from handpose.data.synthetic.scene import SPLITS, draw_frame, label, project
 from handpose.data.synthetic.write_stb import write_sequences
@@ -86,40 +87,61 @@ def _assemble(folder, split, records):
 
 def _write_split(root, split, count, size, seed, workers):
     folder, records = root / split, root / split / "chunks"
-    if not (folder / f"anno_{split}.pickle").exists():
-        for name in (*FOLDERS, "chunks"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+    for name in FOLDERS:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    if f"anno_{split}.pickle" not in whole_files(folder):
+        records.mkdir(exist_ok=True)
         chunks = [
             (range(first, min(first + CHUNK, count)), records / f"{first:05d}.pickle")
             for first in range(0, count, CHUNK)
         ]
         missing = [(indices, record) for indices, record in chunks if not record.exists()]
-        done = count - sum(len(indices) for indices, _ in missing)
-        with tqdm(total=count, initial=done, desc=f"{split} hands", unit="frame") as progress:
-            pool = ThreadPoolExecutor(workers)
-            try:
-                jobs = [
-                    pool.submit(_write_chunk, folder, seed, split, indices, size, record, progress)
-                    for indices, record in missing
-                ]
-                for job in as_completed(jobs):
-                    job.result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        _draw(folder, seed, split, missing, size, workers, count)
         _assemble(folder, split, [record for _, record in chunks])
+    lost = _lost(folder, count)
+    if lost:  # pictures that somebody removed; the labels stay
+        records.mkdir(exist_ok=True)
+        _draw(folder, seed, split, [((index,), records / f"again-{index:05d}.pickle") for index in lost], size, workers, count)
     shutil.rmtree(records, ignore_errors=True)
 
 
-def _check(layout, training, evaluation, size, seed):
+def _draw(folder, seed, split, missing, size, workers, count):
+    """Write the pictures of the frames in ``missing``, pairs of indices and the file for their records, of ``count`` in all."""
+    done = count - sum(len(indices) for indices, _ in missing)
+    with tqdm(total=count, initial=done, desc=f"{split} hands", unit="frame") as progress:
+        pool = ThreadPoolExecutor(workers)
+        try:
+            jobs = [
+                pool.submit(_write_chunk, folder, seed, split, indices, size, record, progress) for indices, record in missing
+            ]
+            for job in as_completed(jobs):
+                job.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _lost(folder, count):
+    """Numbers of the frames that lack a picture, or have an empty one."""
+    there = [whole_files(folder / name) for name in FOLDERS]
+    return [index for index in range(count) if not all(f"{index:05d}.png" in names for names in there)]
+
+
+def _check(layout, workers, **counts):
+    """``counts`` and ``workers`` as integers. ValueError where an argument is none, or out of range."""
     if layout not in ("rhd", "stb"):
         raise ValueError(f"layout is {layout!r}; it must be 'rhd' or 'stb'")
-    for name, value in (("training", training), ("evaluation", evaluation), ("seed", seed)):
-        if value < 0:
+    for name, value in (counts | {"workers": workers or available_cores()}).items():
+        try:
+            counts[name] = operator.index(value)
+        except TypeError:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number") from None
+        if counts[name] < 0:
             raise ValueError(f"{name} is {value}; it must be 0 or more")
-    if layout == "rhd" and max(training, evaluation) > 100000:
+    if layout == "rhd" and max(counts["training"], counts["evaluation"]) > 100000:
         raise ValueError("training and evaluation can be at most 100000: RHD's file names have five digits")
-    if not 32 <= size <= 1024:
-        raise ValueError(f"size is {size}; it must be 32 to 1024 pixels")
+    if not 32 <= counts["size"] <= 1024:
+        raise ValueError(f"size is {counts['size']}; it must be 32 to 1024 pixels")
+    return counts
 
 
 def write_synthetic(root, layout="rhd", training=0, evaluation=0, size=320, seed=0, workers=None):
@@ -128,18 +150,20 @@ def write_synthetic(root, layout="rhd", training=0, evaluation=0, size=320, seed
     ``training`` and ``evaluation`` are numbers of frames, ``size`` the side of the pictures in pixels (not
     for layout "stb", whose cameras are known: its pictures are always 640 x 480, and ``size`` does not
     count) and ``workers`` a number of threads (default: the processors this process may use). The same ``seed`` gives
-    the same bytes with any number of workers. An interrupted write goes on; a finished one returns at once.
+    the same bytes with any number of workers. An interrupted write goes on; of a finished one only pictures that were lost are
+    drawn again.
 
-    ValueError: bad arguments, or ``root`` holds something else.
+    ValueError: bad arguments, or ``root`` holds something else, or lies below a file.
     """
-    _check(layout, training, evaluation, size, seed)
+    counts = _check(layout, workers, training=training, evaluation=evaluation, size=size, seed=seed)
+    training, evaluation, size, seed, workers = counts.values()
     root = Path(root)
     wanted = {
         "layout": layout,
-        "training": int(training),
-        "evaluation": int(evaluation),
-        "size": int(size) if layout == "rhd" else [WIDTH, HEIGHT],
-        "seed": int(seed),
+        "training": training,
+        "evaluation": evaluation,
+        "size": size if layout == "rhd" else [WIDTH, HEIGHT],
+        "seed": seed,
         "version": VERSION,
     }
     settings = root / "synthetic.json"
@@ -152,14 +176,16 @@ def write_synthetic(root, layout="rhd", training=0, evaluation=0, size=320, seed
             raise ValueError(
                 f"{root} holds synthetic hands made with {other}: choose another folder or remove it"
             )
-    elif root.exists() and (not root.is_dir() or any(path.name != "synthetic.json.partial" for path in root.iterdir())):
+    elif root.exists() and (not root.is_dir() or not all(map(is_unfinished, root.iterdir()))):
         raise ValueError(f"{root} holds something other than synthetic hands: choose another, empty folder")
     else:
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except NotADirectoryError:
+            raise ValueError(f"{root} lies below a file: choose another folder") from None
         replace(settings, lambda partial: partial.write_text(json.dumps(wanted, indent=2) + "\n"))
-    workers = workers or available_cores()
     if layout == "stb":
-        write_sequences(root, int(training), int(evaluation), int(seed), workers)
+        write_sequences(root, training, evaluation, seed, workers)
         return root
     for split, count in zip(SPLITS, (training, evaluation), strict=True):
         _write_split(root, split, count, size, seed, workers)

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from handpose.data.stb import SEQUENCES
 from handpose.data.synthetic.factors import factors, table
-from handpose.data.synthetic.files import replace, save_png
+from handpose.data.synthetic.files import replace, save_png, whole_files
 from handpose.data.synthetic.picture import render
 from handpose.data.synthetic.sequence import CAMERAS, draw_moment, seen_by, split_of, stb_joints
 from handpose.skeleton import STB_ORDER
@@ -51,8 +51,8 @@ def _write_frame(folder, seed, sequence, index, count, progress):
 
 
 def _missing(folder, count):
-    """Numbers of the frames that lack a picture."""
-    names = {path.name for path in folder.iterdir()}
+    """Numbers of the frames that lack a picture, or have an empty one."""
+    names = whole_files(folder)
     return [n for n in range(count) if not all(f"{camera}_{n}.png" in names for camera in CAMERAS)]
 
 
@@ -66,7 +66,6 @@ def _mat(hands):
 
 def _write_labels(root, seed, counts):
     """The label files, and factors.csv, which marks the whole as complete."""
-    (root / "labels").mkdir(exist_ok=True)
     rows = []
     for sequence, count in counts.items():
         moments = [draw_moment(seed, sequence, index, count) for index in range(count)]
@@ -82,9 +81,7 @@ def _write_labels(root, seed, counts):
 
 
 def write_sequences(root, training, evaluation, seed, workers):
-    """Write all twelve sequences under ``root``; returns at once when they are there."""
-    if (root / "factors.csv").exists():
-        return
+    """Write what is missing of the twelve sequences under ``root``."""
     names = sorted(SEQUENCES["evaluation"] + SEQUENCES["training"])
     counts = {sequence: frames_of(sequence, training, evaluation) for sequence in names}
     work = []
@@ -93,11 +90,14 @@ def write_sequences(root, training, evaluation, seed, workers):
         folder.mkdir(parents=True, exist_ok=True)
         work += [(folder, seed, sequence, index, count) for index in _missing(folder, count)]
     total = training + evaluation
-    with tqdm(total=total, initial=total - len(work), desc="synthetic STB", unit="frame") as progress:
+    with tqdm(total=total, initial=total - len(work), desc="synthetic STB", unit="frame", disable=not work) as progress:
         pool = ThreadPoolExecutor(workers)
         try:
             for job in as_completed([pool.submit(_write_frame, *frame, progress) for frame in work]):
                 job.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-    _write_labels(root, seed, counts)
+    (root / "labels").mkdir(exist_ok=True)
+    labels = {f"{sequence}_{kind}.mat" for sequence in names for kind in LABELS}
+    if not labels <= whole_files(root / "labels") or "factors.csv" not in whole_files(root):
+        _write_labels(root, seed, counts)
