@@ -3,6 +3,7 @@
 The field names are the notebooks' parameters. Adding a row is one entry in ``ROWS``.
 """
 
+import math
 import numbers
 import re
 from dataclasses import dataclass, fields, replace
@@ -225,6 +226,13 @@ _STAGE_PRESET = {
     "align": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "alignment_weight", "mapper_input"),
     "refine": ("refine_epochs", "finetuning_rate", "mapper_input", "kcs_weight", "geo_weight", "alternate"),
 }
+#: What settings may be where they are changed: the least of a count (batch normalisation needs two of a batch), or one of a few names.
+_LEAST = {"training": 1, "evaluation": 1, "frame_size": 1, "size": 1, "batch": 2}
+_NAMES = {
+    "view": ("crop", "homography"),
+    "mapper_input": ("sample", "mean"),
+    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+}
 #: A peer's stages share out the epochs that row D3 has.
 _PEER_PRESET = (
     "disentangle_epochs", "align_frozen_epochs", "align_epochs", "refine_epochs", "finetuning_rate", "adversarial_weight", "weights",
@@ -248,9 +256,9 @@ def stage_settings(stage, row, preset, seed):
     stages = row_stages(row, preset)
     if stage not in stages:
         raise ValueError(f"this row has no stage {stage!r}; its stages: {', '.join(stages)}")
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:  # it stands in a folder's name
-        raise ValueError(f"seed must be an integer, 0 or more, got {seed!r}")
-    settings = {"stage": stage, "seed": 0 if stage == "warmup" else seed}
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= int(seed) < 2**63:  # it stands in a folder's name
+        raise ValueError(f"seed must be an integer, 0 or more and below 2**63, got {seed!r}")
+    settings = {"stage": stage, "seed": 0 if stage == "warmup" else int(seed)}  # of numpy's, too
     if isinstance(row, Peer) and stage != "warmup":
         names = _SHARED_PRESET + _PEER_PRESET
         return settings | {"peer": row.module} | {name: getattr(preset, name) for name in names}
@@ -280,7 +288,7 @@ def find_preset(preset):
     """A ``Preset`` by name (or itself). "quick+beta=1e-4+refine_epochs=2" is ``quick`` with two settings changed.
 
     "+weights=none" is from scratch. Raises ValueError that names the right presets and settings, and for a value of
-    another type or one that can't be part of a folder's name.
+    another type, one out of range or one that can't be part of a folder's name.
     """
     if isinstance(preset, Preset):
         return preset
@@ -295,12 +303,31 @@ def find_preset(preset):
         if kind is str and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
             hint = ": take the file in with `python -m handpose.pretrained FILE`, then give its name" if key == "weights" else ""
             raise ValueError(f"{key}={text}: a plain name is wanted, no path{hint}")
+        if kind in (int, float) and not re.fullmatch(r"[0-9A-Za-z.-]*", text):  # Python would read 1_0 as 10
+            raise ValueError(f"{key}={text}: a value like {known[key]} is wanted")
         try:
             value = {"true": True, "false": False}[text.lower()] if kind is bool else text if kind is str else kind(text)
         except (KeyError, ValueError, TypeError):
             raise ValueError(f"{key}={text}: a value like {known[key]} is wanted") from None
+        wanted = _wanted(key, value)
+        if wanted:
+            raise ValueError(f"{key}={text}: {wanted} is wanted")
         settings = replace(settings, **{key: None if (key, value) == ("weights", "none") else value})
     return settings
+
+
+def _wanted(key, value):
+    """What a changed setting must be, in words, where ``value`` (of the right type) is not; None where it is."""
+    if key in _NAMES:
+        return None if value in _NAMES[key] else f"one of {', '.join(_NAMES[key])}"
+    if type(value) is int:  # epochs may be 0
+        least = _LEAST.get(key, 0)
+        return None if value >= least else f"a whole number, {least} or more,"
+    if type(value) is float:
+        most = 1 if key == "flip_probability" else math.inf
+        within = math.isfinite(value) and 0 <= value <= most
+        return None if within else f"a number, 0 {'or more' if most > 1 else 'to 1'},"
+    return None
 
 
 def find_row(row):

@@ -1,5 +1,7 @@
 import dataclasses
+import json
 
+import numpy as np
 import pytest
 
 from handpose.experiments import (
@@ -80,6 +82,39 @@ def test_settings_can_be_changed_in_the_presets_name():
 def test_wrong_settings_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         find_preset(text)
+
+
+@pytest.mark.parametrize("change, wanted", [
+    ("batch=0", "2 or more"), ("batch=1", "2 or more"), ("batch=-5", "2 or more"), ("batch=1_0", "a value like 64"), ("size=0", "1 or more"),
+    ("training=0", "1 or more"), ("evaluation=0", "1 or more"), ("frame_size=-1", "1 or more"), ("refine_epochs=-1", "0 or more"),
+    ("learning_rate=nan", "0 or more"), ("learning_rate=inf", "0 or more"), ("beta=-1", "0 or more"), ("kcs_weight=-inf", "0 or more"),
+    ("flip_probability=7", "0 to 1"), ("max_rotation=nan", "0 or more"), ("beta=1_0", "a value like"), ("view=foo", "one of crop, homography"),
+    ("mapper_input=foo", "one of sample, mean"), ("precision=foo", "one of auto, 32-true, bf16-mixed, 16-mixed"),
+])  # fmt: skip
+def test_settings_out_of_range_are_refused_in_one_line(change, wanted):
+    with pytest.raises(ValueError) as error:
+        find_preset(f"quick+{change}")
+    assert str(error.value).startswith(f"{change}: ") and wanted in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_ends_of_the_ranges_are_taken():
+    changed = find_preset("quick+batch=2+training=1+refine_epochs=0+beta=0+flip_probability=1+mapper_input=mean+precision=16-mixed")
+    assert (changed.batch, changed.training, changed.refine_epochs, changed.beta, changed.flip_probability) == (2, 1, 0, 0, 1)
+    for name, preset in PRESETS.items():  # what is not changed is within them
+        values = {key: value for key, value in dataclasses.asdict(preset).items() if key != "cost"}
+        assert find_preset("+".join([name, *(f"{key}={value}" for key, value in values.items())])) == preset
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), 3])
+def test_a_seed_of_numpy_is_a_seed(seed):
+    settings = stage_settings("disentangle", "D3", "quick", seed)
+    assert json.dumps(settings) == json.dumps(stage_settings("disentangle", "D3", "quick", 3)) and type(settings["seed"]) is int
+
+
+@pytest.mark.parametrize("seed", [-1, 1.0, np.float64(1), "1", True, None, 2**63])
+def test_what_is_no_seed_is_refused(seed):
+    with pytest.raises(ValueError, match="seed must be an integer, 0 or more"):
+        stage_settings("disentangle", "D3", "quick", seed)
 
 
 def test_a_setting_of_another_stage_does_not_change_this_one():
