@@ -7,6 +7,7 @@ itself stands beside them. A preset with changed settings shares the
 labels of its own where it is measured on the same frames.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,7 +82,7 @@ class Result:
     def stale(self):
         """Why this result no longer is what the code would give, in words; empty when it still is."""
         reasons = []
-        if self.card["training_code"] != training_code(self.card["of_row"]):
+        if self.card["training_code"] != training_code(None if self.card["stage"] == "warmup" else self.card["of_row"]):
             reasons.append("the code that trains has changed")
         for stage, kept in self.card["stages"].items():
             try:
@@ -126,7 +127,15 @@ class Results:
 
     def seeds(self, row):
         """Seeds for which ``row`` has been run, sorted."""
-        return sorted(int(path.parent.name.rpartition("-seed")[2]) for path in self.folder.glob(f"{row}-seed*/run.json"))
+        names = (path.parent.name for path in self.folder.glob(f"{row}-seed*/run.json"))
+        found = (re.fullmatch(r".*-seed(0|[1-9][0-9]*)", name) for name in names)
+        return sorted(int(match[1]) for match in found if match)
+
+    @property
+    def data_name(self):
+        """``dataset_name`` of these results: what they were measured on, in words."""
+        card = next(iter(sorted(self.folder.glob("*/run.json"))), None)
+        return dataset_name(read_json(card)) if card else ""
 
     def errors(self, row, seed):
         """Error of each frame and joint: (N, 21), mm. ``row`` "mean pose" is what predicting the mean training pose gets."""
@@ -177,10 +186,15 @@ def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
 def _save(folder, name, row, seed, runs, options, analysed):
     last, place = runs[-1], folder / f"{name}-seed{seed}"
     card, analysis_kept = place / "run.json", place / "analysis.npz"
-    if card.exists() and read_json(card)["identity"] == last.card["identity"] and (analysis_kept.exists() or not analysed):
+    asked = {key: options.get(key, default) for key, default in _DATA_OPTIONS[:2]}
+    made = result_card(name, row, [run.card for run in runs]) | asked
+    kept = read_json(card) if card.exists() else None
+    if kept and kept["identity"] == made["identity"] and (analysis_kept.exists() or not analysed):
+        if kept | asked != kept:  # of an earlier version, under the name of whoever trained the stage first
+            write_json(card, made)
         return
     data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)  # type: ignore[misc]
-    changed = find_preset(options.get("preset", "quick"))
+    changed = find_preset(asked["preset"])
     base = find_preset(labels_of(folder).parent.name.partition("-")[2])
     same_frames = all(getattr(changed, name) == getattr(base, name) for name in ("training", "evaluation", "frame_size"))
     frames = labels_of(folder) if same_frames else folder / "frames.npz"
@@ -205,7 +219,7 @@ def _save(folder, name, row, seed, runs, options, analysed):
         kept = explorer.pack(last.networks().rgb_decoder, arrays["read_rgb"], last.card["scale_mm"])
         with atomic_path(place / "explorer.npz") as temporary:
             np.savez_compressed(temporary, **kept)
-    write_json(card, result_card(name, row, [run.card for run in runs]))
+    write_json(card, made)
 
 
 _DATA_OPTIONS = (("preset", "quick"), ("dataset", "synthetic"), ("data_root", None), ("output_dir", "runs"))
@@ -214,9 +228,10 @@ _DATA_OPTIONS = (("preset", "quick"), ("dataset", "synthetic"), ("data_root", No
 def result_card(name, row, cards):
     """The run card of a row: its last stage's, with the cost and the settings of all ``cards`` of its stages.
 
-    Adds ``paper``, the paper's MEPE on RHD, and ``stages``: folder, identity, settings and seconds of each.
+    Adds ``paper``, the paper's MEPE on RHD, and ``stages``: folder, identity, settings and seconds of each, and the preset and
+    dataset that it was trained under: another name may stand for the very same stage.
     """
-    keys = ("identity", "settings", "seconds", "threads")
+    keys = ("identity", "settings", "seconds", "threads", "preset", "dataset")
     return cards[-1] | {
         "row": name,
         "of_row": row,

@@ -1,12 +1,13 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 import handpose
-from handpose import explorer, results, runs
+from handpose import explorer, recorded, results, runs
 from handpose.experiments import PRESETS
 from handpose.metrics import mepe
 from handpose.results import Results, obtain, results_folder
@@ -85,6 +86,33 @@ def test_a_changed_setting_trains_only_what_depends_on_it(tiny, whole, monkeypat
     assert changed.card["stages"]["align"] == whole.card["stages"]["align"] and changed.stale == ""
     assert not (changed.folder.parent / "frames.npz").exists()  # the same labels as without the change
     assert np.array_equal(Results(changed.folder.parent).target, Results(whole.folder.parent).target)
+
+
+def test_a_result_goes_under_the_preset_that_was_asked_for(tiny):
+    """Whoever trained the stage first: row A does not depend on what was changed."""
+    options = tiny | dict(seed=7)
+    changed = obtain("A", analysed=False, **options | dict(preset="tiny+kcs_weight=3"))
+    plain = obtain("A", analysed=False, **options)
+    assert plain.card["identity"] == changed.card["identity"] and plain.folder != changed.folder
+    assert (plain.card["preset"], changed.card["preset"]) == ("tiny", "tiny+kcs_weight=3")
+    assert plain.card["stages"]["disentangle"]["preset"] == "tiny+kcs_weight=3" and plain.card["dataset"] == "synthetic"
+    assert plain.stale == "" and recorded._of_result(plain.folder, plain.card) == []
+    assert handpose.load(plain.folder).card["preset"] == "tiny"
+    results.write_json(plain.folder / "run.json", plain.card | {"preset": "tiny+kcs_weight=3"})  # as an earlier version left it
+    assert obtain("A", analysed=False, **options).card == plain.card
+
+
+def test_other_folders_are_no_seeds(whole, everything):
+    for name in ("D3-seed0 copy", "D3-seed", "D3-seed-1", "D3-seed007", "D3-seedling"):
+        (whole.folder.with_name(name)).mkdir()
+        (whole.folder.with_name(name) / "run.json").write_text("{}")
+    try:
+        assert everything.seeds("D3") == [0]
+    finally:
+        for name in whole.folder.parent.glob("D3-seed?*"):
+            if name != whole.folder:
+                shutil.rmtree(name)
+        shutil.rmtree(whole.folder.with_name("D3-seed"))
 
 
 def test_a_preset_with_other_frames_keeps_labels_of_its_own(tiny):
