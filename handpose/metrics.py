@@ -72,11 +72,13 @@ def pck(predicted, target, thresholds, visible=None, root="palm"):
     """Share of joints whose error is at most each threshold (mm), over joints and frames: (T,) in [0, 1].
 
     One threshold gives one number. Raises ValueError as ``joint_errors`` does, and for thresholds that are
-    neither a number nor a vector.
+    neither a number nor a vector, and NaN.
     """
     thresholds = np.asarray(thresholds, np.float64)
     if thresholds.ndim > 1:
         raise ValueError(f"thresholds must be a number or a vector, got shape {thresholds.shape}")
+    if np.isnan(thresholds).any():
+        raise ValueError("thresholds must be numbers, in millimetres, got NaN")
     errors = joint_errors(predicted, target, root)
     errors = np.sort(errors[check_visible(visible, errors.shape)])
     return np.searchsorted(errors, thresholds, side="right") / len(errors)

@@ -222,6 +222,10 @@ def test_unknown_protocol_root_and_empty_range_are_refused():
             metrics.auc(target, target, low=50, high=20, protocol=protocol)
     with pytest.raises(ValueError, match="vector"):
         metrics.pck(target, target, [[20.0]])
+    for nan in (np.nan, [20.0, np.nan]):
+        with pytest.raises(ValueError, match="thresholds must be numbers, in millimetres, got NaN"):
+            metrics.pck(target, target, nan)
+    assert metrics.pck(target, target, np.inf) == 1.0
     assert metrics.pck(target, target, 20.0) == 1.0
 
 
