@@ -72,7 +72,7 @@ def take_in(file, output_dir="runs", name=None):
     try:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
         ours = {key.removeprefix(_BACKBONE): value for key, value in state.items() if key.startswith(_BACKBONE)}
-        state = {key: value.contiguous() for key, value in (ours or state).items() if not key.startswith("fc.")}
+        state = {key: value.contiguous().clone() for key, value in (ours or state).items() if not key.startswith("fc.")}
         backbone = resnet18()
         backbone.fc = torch.nn.Identity()
         backbone.load_state_dict(state)

@@ -143,3 +143,12 @@ def test_the_command_line_says_what_to_type_next(official, tmp_path):
     command[3] = tmp_path / "none.pth"
     failed = subprocess.run(command, capture_output=True, text=True)
     assert failed.returncode == 1 and failed.stderr.startswith("error: ") and len(failed.stderr.splitlines()) == 1
+
+
+def test_tensors_that_share_their_memory_are_taken_in(tmp_path):
+    state = resnet18().state_dict()
+    state["layer1.0.bn1.bias"] = state["bn1.bias"]
+    state["layer1.0.bn1.weight"] = state["layer4.0.bn1.weight"][:64]
+    torch.save(state, tmp_path / "shared.pth")
+    kept = load_file(tmp_path / "weights" / f"{pretrained.take_in(tmp_path / 'shared.pth', tmp_path)}.safetensors")
+    assert all(torch.equal(kept[key], value) for key, value in state.items() if not key.startswith("fc."))
