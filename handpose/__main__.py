@@ -34,11 +34,13 @@ def _predict(options):
     from . import own_picture  # torch is only imported when it is needed
     from .notebook import project_path
     from .photo import read_photo
+    from .records import print_any_name
 
     def failed(error):
         print(f"error: {error}", file=sys.stderr)
         return 2
 
+    print_any_name()
     formats = (options.format,) if options.format else own_picture.FORMATS
     try:
         own_picture.refuse_same_names(options.pictures, options.out)

@@ -6,6 +6,7 @@ every frame (section 4.2); of a picture of one's own often only the hand is know
 
 import csv
 import json
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ from .geometry import hand_scale, project
 from .metrics import root_of
 from .placement import estimate_root
 from .predictor import Predictor, checked
-from .records import atomic_path, read_json
-from .runs import open_run, training_code
+from .records import atomic_path, expanded
+from .runs import checked_card, open_run, training_code
 from .skeleton import JOINTS
 
 FORMATS = ("csv", "json")
@@ -154,11 +155,14 @@ def find_run(output_dir="runs"):
     """Folder of the run that ``predict`` takes by itself: the whole method (row D3), refined, the newest.
 
     Presets paper and desktop come before quick, quick before minutes, minutes before smoke, and all before presets with
-    changed settings. Raises FileNotFoundError when no such run has been trained.
+    changed settings. Damaged run cards are passed over. Raises FileNotFoundError when no such run has been trained.
     """
     stages, found = Path(output_dir) / "stages", []
     for card in stages.glob("D3-refine-*/run.json"):
-        preset = read_json(card)["preset"]
+        try:
+            preset = checked_card(card, preset=str)["preset"]
+        except (ValueError, OSError):  # no run to take
+            continue
         kind = next((number for number, names in enumerate(_KINDS) if preset in names), len(_KINDS))
         if (card.parent / "networks.safetensors").exists():
             found.append((kind, -card.stat().st_mtime, card.parent))
@@ -173,7 +177,7 @@ def open_predictor(run, device="cpu"):
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("there is no CUDA device here: use --device cpu")
-    run = open_run(Path(run).expanduser().resolve())
+    run = open_run(os.path.realpath(expanded(run)))
     if not (run.folder / "networks.safetensors").exists():
         raise FileNotFoundError(f"{run.folder} holds no networks (networks.safetensors is missing): train it again")
     try:
@@ -195,7 +199,8 @@ def run_lines(card):
         lines.append("the preset smoke only proves that things run: its poses mean nothing")
     elif "synthetic" in hands:
         lines.append("it has seen no photograph: expect larger errors on yours")
-    if card["training_code"] != training_code():
+    row = card.get("of_row") or card.get("trained_as") or card["row"]
+    if card["training_code"] != training_code(None if card["stage"] == "warmup" else row):
         lines.append("the code that trains has changed since")
     return lines
 
@@ -232,18 +237,18 @@ def text(pose, name):
 
 def output_paths(picture, folder=None, formats=FORMATS):
     """Where the files of one picture go: {"png" | "html" | "csv" | "json": path}, beside it or in ``folder``."""
-    picture = Path(picture).expanduser()
-    folder = picture.parent if folder is None else Path(folder).expanduser()
+    picture = expanded(picture)
+    folder = picture.parent if folder is None else expanded(folder)
     return {kind: folder / f"{picture.stem}-pose.{kind}" for kind in ("png", "html", *formats)}
 
 
 def refuse_same_names(pictures, folder=None):
     """Raise ValueError when two pictures would be written to one file, or one over another picture."""
-    taken = {Path(picture).expanduser().resolve() for picture in pictures}
+    taken = {os.path.realpath(expanded(picture)) for picture in pictures}
     for picture in pictures:
-        path = output_paths(picture, folder)["png"].resolve()
+        path = os.path.realpath(output_paths(picture, folder)["png"])
         if path in taken:
-            raise ValueError(f"{picture}: {path.name} would be written twice, or over a picture: give them one at a time, with --out")
+            raise ValueError(f"{picture}: {Path(path).name} would be written twice, or over a picture: give them one at a time, with --out")
         taken.add(path)
 
 
@@ -255,10 +260,14 @@ def write(pose, picture, folder=None, formats=FORMATS):
     """
     writers = {"png": _write_png, "html": _write_html, "csv": _write_csv, "json": _write_json}
     paths = output_paths(picture, folder, formats)
+    name = Path(picture).name.encode("utf-8", "backslashreplace").decode()  # a file's name need not be text
     try:
+        in_the_way = next((path for path in paths.values() if path.is_dir()), None)
+        if in_the_way:
+            raise ValueError(f"can't write {in_the_way}, which is a folder: name another folder with --out")
         with ExitStack() as all_or_none:
             for kind, path in paths.items():
-                writers[kind](pose, Path(picture).name, all_or_none.enter_context(atomic_path(path)))
+                writers[kind](pose, name, all_or_none.enter_context(atomic_path(path)))
     except OSError as error:
         raise ValueError(f"can't write into {paths['png'].parent} ({error.strerror}): name another folder with --out") from None
     return list(paths.values())

@@ -1,10 +1,12 @@
 """Pictures as people have them, into the uint8 RGB arrays that networks read."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .data.untrusted import exists
+from .records import expanded
 
 #: Formats that are decoded in this very process (for EPS, say, another program would be started).
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
@@ -21,8 +23,8 @@ def read_photo(path):
     animation the first picture. Raises FileNotFoundError when there is no such file, and ValueError, in one line, when it
     is no picture, cut off, of a kind that can't be shown in RGB, or larger than ``LARGEST`` pixels.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
+    path = expanded(path)
+    if not exists(path):
         raise FileNotFoundError(f"{path} is missing")
     if not path.is_file():
         raise ValueError(f"{path} is not a file: give the picture itself")

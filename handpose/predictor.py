@@ -9,6 +9,7 @@ from .geometry import BOX_MARGIN, restore_pose, view_rotation
 from .metrics import root_of
 from .peers.picture import camera_of, root_depth
 from .runs import open_run
+from .train import make_fabric
 
 
 class Predictor:
@@ -17,7 +18,7 @@ class Predictor:
     def __init__(self, run, device="cpu"):
         self.card = run.card
         self.size = run.card["settings"]["size"]
-        self.device = torch.device(device)
+        self.device = _device(device)
         self.networks = run.networks().to(self.device)
 
     @torch.no_grad()
@@ -50,6 +51,16 @@ class Predictor:
         depth = scale * root_depth(picture, cameras)
         pose = self.networks.lift(picture, cameras, (depth * cameras[:, 2].T).T if root is None else root[None], scale)[0]
         return pose - root_of(pose[None], self.card["root_joint"])[0] if root is None else pose
+
+
+def _device(device):
+    """The ``torch.device`` of "cpu", "cuda", "auto" or another name of torch's ("cuda:1"); ValueError for what is none or not here."""
+    try:
+        device = torch.device(device)
+        there = device.type != "cuda" or torch.cuda.is_available()
+    except (RuntimeError, TypeError):  # no device of torch's
+        there = False
+    return device if there else make_fabric(device=getattr(device, "type", device)).device
 
 
 def default_camera(width, height):
@@ -128,5 +139,8 @@ def crop_square(box):
 
 
 def load(run, device="cpu"):
-    """Open a finished run (the folder of a stage) as a ``Predictor``. Raises FileNotFoundError when there is none."""
+    """Open a finished run (the folder of a stage) as a ``Predictor``, on ``device``: "cpu", "cuda" or "auto".
+
+    Raises FileNotFoundError when there is none; ValueError, in one line, for a damaged one and for a device that is not here.
+    """
     return Predictor(open_run(run), device)

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -26,6 +27,7 @@ PACKAGE = Path(__file__).resolve().parent
 TRAINING_CODE = ("skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py")
 #: Python 3.11 loses count of its depth, and stops, when two threads parse at once.
 _PARSING = threading.Lock()
+_BARRED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\..")
 
 
@@ -43,14 +45,24 @@ def atomic_path(path):
 
 
 @contextlib.contextmanager
-def only_one(folder):
-    """Let one process at a time make ``folder``; another one that wants it waits here, and then finds it made."""
+def only_one(folder, last=None):
+    """Let one process at a time make ``folder``; another one that wants it waits here, and then finds it made.
+
+    Yields True. Where nobody may write and ``last``, the file that is written last, is there, nothing is left to make:
+    yields False, without a lock. Raises OSError where it is not there.
+    """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as file:
-        if fcntl:
+    with contextlib.ExitStack() as held:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(open(folder.with_name(f".{folder.name}.lock"), "w"))
+        except OSError as error:
+            if error.errno not in _BARRED or last is None or not Path(last).exists():
+                raise
+            file = None
+        if file and fcntl:
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file is not None
 
 
 def sweep(folder):
@@ -58,6 +70,20 @@ def sweep(folder):
     for path in Path(folder).glob(".*"):
         if _TEMPORARY.match(path.name):
             path.unlink(missing_ok=True)
+
+
+def expanded(path):
+    """A path whose "~" or "~NAME" is a user's folder; where there is no such user it is a file's name, and stays."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def print_any_name():
+    """Let names of files be printed that are no text in the terminal's encoding: what can't be shown as ``\\x``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def write_json(path, value):
@@ -129,9 +155,10 @@ def _git(*arguments):
 
 
 def this_commit():
-    """The commit of this checkout, 40 hex digits; None outside of git and without git."""
+    """The commit of this checkout, 40 hex digits; None without git and where the package lies within another repository."""
     try:
-        return _git("rev-parse", "HEAD")
+        top = _git("rev-parse", "--show-toplevel")
+        return _git("rev-parse", "HEAD") if top and Path(top).resolve() == PACKAGE.parent else None
     except FileNotFoundError:
         return None
 

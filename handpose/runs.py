@@ -6,6 +6,7 @@ name ends in the hash of all that made it, so a stage that several rows need is 
 ``last.safetensors`` holds its last good epoch, which an interrupted or failed call goes on from.
 """
 
+import numbers
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from . import metrics, peers, pretrained
 from .data import RHD, STB, write_shards, write_synthetic
 from .data.synthetic.write import VERSION as GENERATOR
+from .data.untrusted import exists, one_line
 from .experiments import DATASETS, Peer, Row, find_preset, find_row, row_stages, stage_owner, stage_settings
 from .geometry import restore_pose
 from .records import (
@@ -90,7 +92,7 @@ def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir
     elif dataset == "synthetic":
         name = f"synthetic-v{GENERATOR}-{settings.training}-{settings.evaluation}-{settings.frame_size}px"
         root = output_dir / "data" / name
-        with only_one(root):
+        with only_one(root, root / "evaluation" / "anno_evaluation.pickle"):
             write_synthetic(root, training=settings.training, evaluation=settings.evaluation, size=settings.frame_size, workers=workers)
     else:
         raise ValueError(f'dataset "{dataset}" needs data_root: the folder where you unpacked it')
@@ -98,7 +100,7 @@ def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir
     for split in ("training", "evaluation"):
         folder = _shard_folder(output_dir, root, dataset, settings, split)
         frames = READERS[dataset](root, split)
-        with only_one(folder):
+        with only_one(folder, folder / "shards.json"):
             shards.append(write_shards(frames, folder, settings.size, workers, progress, settings.view))
     return Data(root, *shards, dataset)  # type: ignore[call-arg]
 
@@ -126,10 +128,14 @@ class Run:
         return read_arrays(self.folder / "predictions.npz")["predicted"]
 
     def networks(self):
-        """The trained networks, on the CPU, in evaluation mode."""
-        row, preset = _owner_row(self.card["trained_as"]), find_preset(self.card["preset"])
-        networks = _make_networks(self.card["stage"], row, preset, 0, self.state())
-        networks.load_state_dict(self.state())
+        """The trained networks, on the CPU, in evaluation mode. Raises ValueError when the file is damaged or another run's."""
+        row, preset, state = _owner_row(self.card["trained_as"]), find_preset(self.card["preset"]), self.state()
+        try:
+            with torch.random.fork_rng():  # whoever looks at a run draws the numbers that they would have drawn
+                networks = _make_networks(self.card["stage"], row, preset, 0, state)
+            networks.load_state_dict(state)
+        except (RuntimeError, KeyError) as error:
+            raise ValueError(f"the weights in {self.folder} are not those of its run card ({one_line(error)}): train it again") from None
         return networks.eval()
 
     def state(self):
@@ -164,8 +170,9 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     owner, seed = stage_owner(stage, row), settings["seed"]
     # Without what was changed in the preset's name: the identity knows it, and stages that don't depend on it are shared.
     folder = Path(output_dir) / "stages" / f"{owner}-{stage}-{preset.partition('+')[0]}-seed{seed}-{identity}"
-    with said_plainly(f"stage {stage} of row {owner} is trained"), only_one(folder):
-        sweep(folder)
+    with said_plainly(f"stage {stage} of row {owner} is trained"), only_one(folder, folder / "run.json") as may_write:
+        if may_write:
+            sweep(folder)
         if not (folder / "run.json").exists():
             run = (preset, dataset, seed, threads, device, progress)
             checkpoint = _check_checkpoint(folder / "last.safetensors")
@@ -174,7 +181,8 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
             except FloatingPointError as error:
                 kept = f"the last good epoch is in {folder}"
                 raise NotFinite(str(error).replace(kept, kept if checkpoint.exists() else "no epoch was good")) from None
-        (folder / "last.safetensors").unlink(missing_ok=True)
+        if may_write:
+            (folder / "last.safetensors").unlink(missing_ok=True)
     return open_run(folder)
 
 
@@ -205,12 +213,12 @@ def open_run(folder):
     """Open a finished stage, or the last stage of a result: a folder with a run card, or the card itself.
 
     Raises FileNotFoundError when there is none, or when the card's networks are not on this machine; ValueError for a card
-    that leads elsewhere.
+    that is none or leads elsewhere.
     """
     folder = Path(folder).parent if Path(folder).name == "run.json" else Path(folder)
-    if not (folder / "run.json").exists():
+    if not exists(folder / "run.json"):
         raise FileNotFoundError(f"{folder} holds no finished run (no run.json): train it first")
-    card = read_json(folder / "run.json")
+    card = checked_card(folder / "run.json", **_CARD)
     if "stages" in card:  # a result's card: runs/results/NAME/ROW/run.json
         name = str(card["stages"][card["stage"]]["folder"])
         if name != Path(name).name or name == "..":
@@ -219,6 +227,26 @@ def open_run(folder):
         if not (folder / "run.json").exists():
             raise FileNotFoundError(f"the networks of this run are not on this machine ({folder} is missing): train it first")
     return Run(folder, card)
+
+
+#: What a run card must hold for its networks to be opened.
+_CARD = {"trained_as": str, "stage": str, "preset": str, "root_joint": str, "scale_mm": numbers.Real, "settings": dict}
+
+
+def checked_card(path, **wanted):
+    """The run card in a file, with the values ``wanted``: {name: type}. Raises ValueError, in one line, when it is none."""
+    card = read_json(path)
+    wrong = next((name for name, kind in wanted.items() if not isinstance(card, dict) or not isinstance(card.get(name), kind)), None)
+    if wrong is None and "settings" in wanted:
+        size, view = (card["settings"].get(name) for name in ("size", "view"))
+        wrong = None if isinstance(size, int) and isinstance(view, str) else "settings"
+    if wrong is None and "stages" in card and "stage" in wanted:
+        stages = card["stages"]
+        stage = stages.get(card["stage"]) if isinstance(stages, dict) else None
+        wrong = None if isinstance(stage, dict) and "folder" in stage else "stages"
+    if wrong:
+        raise ValueError(f"{path} is no run card ({wrong} is missing or wrong): train the run again, or take another")
+    return card
 
 
 def _check_checkpoint(path):

@@ -1,7 +1,10 @@
 """The dataset doctor on healthy, damaged and unknown folders: what it says, and its exit status."""
 
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -247,3 +250,15 @@ def test_the_command_needs_a_folder(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["check"])
     assert stopped.value.code == 2 and "path" in capsys.readouterr().err
+
+
+def test_a_name_too_long_for_the_system_is_a_problem(tmp_path, capsys):
+    status, lines = check(tmp_path / ("a" * 300), capsys)
+    assert status == 1 and len(wrong(lines)) == 1 and "can't be examined" in wrong(lines)[0]
+
+
+def test_a_name_that_is_no_text_is_shown_with_its_bytes(tmp_path):
+    odd = os.fsencode(tmp_path) + b"/hands\xff"
+    os.mkdir(odd)
+    done = subprocess.run([sys.executable, "-m", "handpose.data", "check", odd], capture_output=True, text=True)
+    assert done.returncode == 1 and "hands\\udcff is empty" in done.stdout and not done.stderr

@@ -158,3 +158,10 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, data, changes, 
         assert "\n" not in str(error) and str(error).startswith(str(path))
     else:
         assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+
+
+def test_names_that_the_system_refuses_are_said(tmp_path, monkeypatch):
+    assert "can't be looked at" in refused(tmp_path / ("a" * 300))
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path, halves(), "~nobody.png")
+    assert read_photo("~nobody.png").shape == (24, 40, 3)

@@ -25,7 +25,7 @@ from handpose.experiments import PRESETS
 from handpose.geometry import project
 from handpose.predictor import checked, default_camera
 from handpose.results import Results, obtain
-from handpose.runs import open_run, prepare_data
+from handpose.runs import open_run, prepare_data, training_code
 from handpose.skeleton import JOINTS
 
 ROOT = Path(__file__).parents[1]
@@ -322,6 +322,49 @@ def test_the_best_run_is_taken_by_itself(tmp_path):
         shutil.rmtree(order.pop())
 
 
+def test_a_damaged_card_among_the_runs_is_passed_over(tmp_path):
+    good = trained(tmp_path, "D3-refine-smoke-seed0-a", "smoke", 80)
+    for number, text in enumerate(("{", "null", "[]", "{}", '{"preset": null}', '{"preset": ["quick"]}')):
+        place = trained(tmp_path, f"D3-refine-quick-seed{number}-b", "quick", 90)
+        (place / "run.json").write_text(text)
+    assert own_picture.find_run(tmp_path) == good
+
+
+def test_a_name_with_a_tilde_is_a_name(result, photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    photo.rename("~hand.png")
+    assert run("~hand.png", "--hand", "left", "--run", result.folder / "run.json", "--format", "csv", "--out", "~out-of-nobody") == 0
+    assert (tmp_path / "~out-of-nobody" / "~hand-pose.csv").exists()
+    assert run("~hand.png", "--hand", "left", "--run", "~no-such-run") == 2
+    assert "no finished run" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_text_is_shown_with_its_bytes(result, photo, tmp_path):
+    odd = os.fsencode(tmp_path) + b"/hand\xff.png"
+    os.rename(photo, odd)
+    command = [sys.executable, "-m", "handpose", "predict", odd, "--hand", "left", "--run", result.folder / "run.json"]
+    register = "from handpose.experiments import PRESETS; from handpose.__main__ import main; import sys; " \
+               "PRESETS['tiny'] = PRESETS['smoke']; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", register, *command[3:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "hand\\udcff.png: left hand" in done.stdout and not done.stderr
+    assert "hand\\udcff.png" in next(tmp_path.glob("*.html")).read_text()
+
+
+def test_a_picture_that_leads_to_itself_is_said(result, tmp_path, capsys):
+    (tmp_path / "a.png").symlink_to("a.png")
+    assert run(tmp_path / "a.png", "--hand", "left", "--run", result.folder / "run.json") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["png", "html", "csv", "json"])
+def test_a_folder_in_the_way_leaves_nothing_else(result, photo, tmp_path, capsys, kind):
+    (tmp_path / f"hand-pose.{kind}").mkdir()
+    assert run(photo, "--hand", "left", "--run", result.folder / "run.json") == 2
+    error = capsys.readouterr().err
+    assert f"hand-pose.{kind}, which is a folder: name another folder with --out" in error and error.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"hand.png", f"hand-pose.{kind}"}
+
+
 def test_the_command_finds_the_run_and_says_which(tiny, result, photo, capsys, monkeypatch):
     monkeypatch.setattr("handpose.notebook.project_path", lambda path: tiny["output_dir"])
     assert run(photo, "--hand", "left", "--format", "csv") == 0
@@ -382,6 +425,12 @@ def test_what_it_says_of_a_run():
     text = " ".join(own_picture.run_lines(card))
     assert "the pictures of STB" in text and "10.0 mm (MEPE)" in text and "has changed since" in text and "photograph" not in text
     assert "it has seen no photograph" in " ".join(own_picture.run_lines(card | {"dataset": "synthetic", "rendered": True}))
+    for trained_as, stage, row in (("Moon", "volumes", "Moon"), ("injection-pose", "disentangle", None), ("warmup", "warmup", None)):
+        now = card | {"row": trained_as, "trained_as": trained_as, "stage": stage, "training_code": training_code(row)}
+        assert "has changed since" not in " ".join(own_picture.run_lines(now))
+        assert "has changed since" in " ".join(own_picture.run_lines(now | {"training_code": "other"}))
+    now = card | {"row": "Moon", "trained_as": "Moon", "training_code": training_code("Gu")}
+    assert "has changed since" in " ".join(own_picture.run_lines(now))
     assert "poses mean nothing" in " ".join(own_picture.run_lines(card | {"preset": "smoke+beta=1"}))
 
 

@@ -1,7 +1,12 @@
+import errno
 import gc
+import io
 import json
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -128,6 +133,61 @@ def test_environment_outside_a_checkout_or_without_git_has_no_commit(tmp_path, m
     card = records.environment()
     assert card["commit"] is None
     assert card["dirty"] is None
+
+
+def test_a_repository_around_the_package_is_not_its_own(tmp_path, monkeypatch):
+    for command in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "a"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    (tmp_path / "site-packages" / "handpose").mkdir(parents=True)
+    (tmp_path / "handpose").mkdir()
+    monkeypatch.setattr(records, "PACKAGE", tmp_path / "handpose")
+    assert len(records.this_commit()) == 40
+    monkeypatch.setattr(records, "PACKAGE", tmp_path / "site-packages" / "handpose")
+    assert records.this_commit() is None and records.environment()["dirty"] is None
+
+
+def read_only(monkeypatch, number=errno.EROFS):
+    """As if the disk could only be read; the test's user may be root, whom permissions don't stop."""
+
+    def refusing(path, mode="r", *arguments, **options):
+        if "w" in mode:
+            raise OSError(number, "barred", str(path))
+        return open(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(records, "open", refusing, raising=False)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_what_is_finished_needs_no_lock_where_nobody_may_write(tmp_path, monkeypatch, number):
+    with records.only_one(tmp_path / "a", tmp_path / "a" / "last") as may_write:
+        assert may_write
+    read_only(monkeypatch, number)
+    for last in (None, tmp_path / "a" / "last"):
+        with pytest.raises(OSError), records.only_one(tmp_path / "a", last):
+            pass
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "last").touch()
+    with records.only_one(tmp_path / "a", tmp_path / "a" / "last") as may_write:
+        assert not may_write
+    with pytest.raises(RuntimeError, match="^inside$"), records.only_one(tmp_path / "a", tmp_path / "a" / "last"):
+        raise RuntimeError("inside")
+
+
+def test_a_tilde_without_a_user_is_a_name(monkeypatch):
+    assert records.expanded("~nobody-of-this-name/a.png") == Path("~nobody-of-this-name/a.png")
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert records.expanded("~/a.png") == Path("/somewhere/a.png")
+
+
+def test_names_that_are_no_text_are_printed(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", stream)
+    records.print_any_name()
+    print("a\udcff")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"a\\udcff\n"
+    monkeypatch.setattr(sys, "stdout", io.StringIO())  # nothing to change there
+    records.print_any_name()
 
 
 def test_comments_and_docstrings_are_no_source():

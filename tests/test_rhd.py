@@ -371,3 +371,8 @@ def test_the_known_bad_frames_are_skipped_in_the_official_download_only(root, mo
     assert RHD(root, split).skipped == ()
     monkeypatch.setitem(OFFICIAL_COUNTS, split, 3)
     assert RHD(root, split).skipped == bad
+
+
+def test_a_name_too_long_for_the_system_is_said_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match="can't be looked at"):
+        RHD(tmp_path / ("a" * 300), "training")

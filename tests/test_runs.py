@@ -1,12 +1,15 @@
 import dataclasses
+import errno
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import handpose
-from handpose import runs
+from handpose import records, runs
 from handpose.data import RHD, write_synthetic
 from handpose.experiments import PRESETS, find_row
 from handpose.metrics import mepe
@@ -107,6 +110,73 @@ def test_an_unfinished_stage_is_not_opened(tmp_path):
     (tmp_path / "predictions.npz").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="no finished run"):
         runs.open_run(tmp_path)
+
+
+def test_a_finished_stage_is_opened_where_nobody_may_write(whole, tiny, monkeypatch):
+    def refusing(path, mode="r", *arguments, **options):
+        if "w" in mode:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return open(path, mode, *arguments, **options)
+
+    def barred(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(records, "open", refusing, raising=False)
+    monkeypatch.setattr(Path, "unlink", barred)
+    assert runs.run_row("D3", **tiny).card == whole.card
+    with pytest.raises(ValueError, match="can't be written"):
+        runs.run_row("D3", **tiny, seed=4)
+
+
+WRONG_CARDS = [
+    "null", "[]", "{}", '"text"', "3", '{"stages": {}, "stage": "refine"}', '{"settings": null}', '{"stages": null}', '{"stage": []}',
+]  # fmt: skip
+CHANGES = [{"settings": None}, {"settings": {}}, {"settings": {"size": "a", "view": "crop"}}, {"stage": 3}, {"trained_as": None},
+           {"scale_mm": "large"}, {"root_joint": 3}, {"stages": {}}, {"stages": {"refine": {}}}, {"stages": [1]}]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [*WRONG_CARDS, *CHANGES])
+def test_json_that_is_no_run_card_is_said_in_one_line(whole, tmp_path, content):
+    card = content if isinstance(content, str) else json.dumps(whole.card | content)
+    (tmp_path / "run.json").write_text(card)
+    with pytest.raises(ValueError, match="run.json is no run card") as error:
+        handpose.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"stage": "warmup"}, {"trained_as": "A"}, {"preset": "none"}, {"trained_as": "none"}])
+def test_a_card_of_another_run_is_said_in_one_line(whole, tmp_path, change):
+    (tmp_path / "networks.safetensors").symlink_to(whole.folder.resolve() / "networks.safetensors")
+    (tmp_path / "run.json").write_text(json.dumps(whole.card | change))
+    with pytest.raises(ValueError) as error:
+        handpose.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_too_long_for_the_system_is_said_in_one_line(tmp_path):
+    for call in (lambda path: handpose.load(path), lambda path: runs.prepare_data("smoke", "rhd", path, tmp_path)):
+        with pytest.raises(ValueError, match="can't be looked at .*: check its name") as error:
+            call(tmp_path / ("a" * 300))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("device, message", [
+    ("gpu", 'device must be "auto", "cpu" or "cuda", got \'gpu\''), (None, "device must be"), ("cuda", "no GPU was found"),
+    ("cuda:1", "no GPU was found"),
+])  # fmt: skip
+def test_a_device_that_is_none_or_not_here_is_refused(whole, monkeypatch, device, message):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        handpose.load(whole.folder, device=device)
+    assert handpose.load(whole.folder, device="auto").device == torch.device("cpu") == handpose.load(whole.folder, torch.device("cpu")).device
+
+
+def test_opening_a_run_leaves_the_callers_random_numbers_alone(whole):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    handpose.load(whole.folder)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_the_predictor_gives_the_stored_predictions(whole, data):

@@ -282,3 +282,8 @@ def test_a_picture_of_another_size_is_refused(evaluation, size):
     picture("B1Counting", "SK_color", 0, size).save(path)
     with refused(ValueError, path, f"{size[0]} x {size[1]}", "640 x 480"):
         STB(evaluation, "evaluation")[0]
+
+
+def test_a_name_too_long_for_the_system_is_said_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match="can't be looked at"):
+        STB(tmp_path / ("a" * 300), "training")

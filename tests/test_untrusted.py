@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from handpose.data.frame import read_image
 from handpose.data.rhd import load_annotations
-from handpose.data.untrusted import load_arrays, numeric_array, read_bytes
+from handpose.data.untrusted import exists, is_folder, load_arrays, numeric_array, read_bytes
 from tests.trees import refused, rhd_entry
 
 ROOT = Path(__file__).parents[1]
@@ -265,3 +265,10 @@ def test_grey_and_rgb(tmp_path):
     np.testing.assert_array_equal(read_image(path, "L"), grey)
     Image.open(io.BytesIO(path.read_bytes())).save(path, transparency=(1, 1, 1))  # a colour that shows as nothing: the values stay
     np.testing.assert_array_equal(read_image(path, "L"), grey)
+
+
+def test_folders_that_can_not_be_looked_at(tmp_path):
+    assert is_folder(tmp_path) and not is_folder(tmp_path / "none") and exists(tmp_path) and not exists(tmp_path / "none")
+    for look in (is_folder, exists):
+        with pytest.raises(ValueError, match="can't be looked at .*check its name and who may read it"):
+            look(tmp_path / ("a" * 300))

@@ -102,12 +102,12 @@ def examine(path, quick=False, progress=True, everything=False):
     path, report = Path(path).absolute(), Report(shown=None if everything else _SHOWN)
     again = f"python -m handpose.data check {shlex.quote(str(path))}"
     report.next = f"put it right, then {again}"
-    if not path.is_dir():
-        report.title = "nothing"
-        report.problems.append(f"{path} is not a folder" if path.exists() else f"{path} is missing")
-        return report
     try:
-        _examine(path, report, quick, progress)
+        if path.is_dir():
+            _examine(path, report, quick, progress)
+        else:
+            report.title = "nothing"
+            report.problems.append(f"{path} is not a folder" if path.exists() else f"{path} is missing")
     except (OSError, ValueError) as error:  # a folder that can't be listed, say
         report.title = report.title or "nothing that can be read"
         report.problems.append(f"{path} can't be examined: {one_line(error)}")

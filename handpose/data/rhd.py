@@ -11,7 +11,7 @@ import numpy as np
 
 from ..skeleton import RHD_ORDER
 from .frame import Frame, Labelled, read_image
-from .untrusted import file_sizes, load_arrays, numeric_array, read_bytes
+from .untrusted import file_sizes, is_folder, load_arrays, numeric_array, read_bytes
 
 SPLITS = ("training", "evaluation")
 #: Frames in the official download, and those that the field's loaders leave out as bad.
@@ -97,15 +97,15 @@ class RHD(Labelled):
         if split not in SPLITS:
             raise ValueError(f'split must be "training" or "evaluation", got {split!r}')
         root = Path(root)
-        if not root.is_dir():
+        if not is_folder(root):
             raise FileNotFoundError(f"{root} is not a folder: give the one that holds training/ and evaluation/")
-        if (root / "RHD_published_v2").is_dir():
+        if is_folder(root / "RHD_published_v2"):
             root = root / "RHD_published_v2"
         self.split, self.root = split, root
         self.folder = root / split
         self.xyz, self.uv, self.visible, self.K = load_annotations(self.folder / f"anno_{split}.pickle")
         for kind in ("color", "mask"):
-            if not (self.folder / kind).is_dir():
+            if not is_folder(self.folder / kind):
                 raise FileNotFoundError(f"{self.folder / kind} is missing: unpack the dataset again")
         official = len(self) == OFFICIAL_COUNTS[split] and not (root / "synthetic.json").exists()
         known_bad = BAD_FRAMES[split] if official else ()

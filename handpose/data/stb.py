@@ -17,7 +17,7 @@ from ..geometry import project
 from ..skeleton import STB_ORDER
 from .frame import Frame, Labelled, read_image
 from .matlab import load_matlab
-from .untrusted import file_sizes, read_bytes
+from .untrusted import file_sizes, is_folder, read_bytes
 
 #: Sequences of each split: the first background is measured, the other five are learned from.
 SEQUENCES = {
@@ -133,12 +133,12 @@ class STB(Labelled):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
         root = Path(root)
-        if not root.is_dir():
+        if not is_folder(root):
             raise FileNotFoundError(f"{root} is not a folder: give the one that holds labels/ and images/")
         self.split, self.root, self.folder = split, root, root
-        images = root / "images" if (root / "images").is_dir() else root
+        images = root / "images" if is_folder(root / "images") else root
         for sequence in SEQUENCES[split]:
-            if not (images / sequence).is_dir():
+            if not is_folder(images / sequence):
                 raise FileNotFoundError(f"{images / sequence} is missing: unpack STB's {sequence}.zip again")
         xyz, K, self.paths = [], [], []
         for view in CAMERAS[camera]:

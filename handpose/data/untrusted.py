@@ -41,6 +41,23 @@ def read_bytes(path, largest=_LARGEST):
         raise ValueError(f"{path} can't be read ({error.strerror}): check the disk and who may read it") from None
 
 
+def is_folder(path):
+    """Whether ``path`` is a folder. Raises ValueError where the system doesn't say: a name too long, a folder above it closed."""
+    return _looked(path, Path.is_dir)
+
+
+def exists(path):
+    """Whether there is anything at ``path``. Raises ValueError as ``is_folder`` does."""
+    return _looked(path, Path.exists)
+
+
+def _looked(path, look):
+    try:
+        return look(Path(path))
+    except OSError as error:
+        raise ValueError(f"{path} can't be looked at ({error.strerror}): check its name and who may read it") from None
+
+
 def file_sizes(folder):
     """{name: bytes} of the ordinary files in a folder, and of what links lead to."""
     sizes = {}
