@@ -5,10 +5,23 @@ extrapolated from them: in proportion to the pictures and pixels, and to a GPU a
 is which; ``python -m handpose.growth`` prints it.
 """
 
+import statistics
 from dataclasses import dataclass
 from math import ceil
 
-from .budget import STEP, Device, about, choose, frames_of, images_of, memory_bytes, precision_on, rendering_seconds, speed
+from .budget import (
+    RESNET18_PER_PIXEL,
+    STEP,
+    Device,
+    about,
+    choose,
+    frames_of,
+    images_of,
+    memory_bytes,
+    precision_on,
+    rendering_seconds,
+    speed,
+)
 from .data.crops import ROTATION_MARGIN
 from .experiments import PEERS, ROWS, find_preset, row_stages, stage_owner
 from .results import RECORDED, Results
@@ -63,8 +76,25 @@ def measured_seconds(results=None):
     return found
 
 
+def measured_speed(measured):
+    """Multiply-adds of forward passes a second and thread in the trainings of ``measured``, in whatever precision they had.
+
+    The median over those of our own rows; None where there are none.
+    """
+    pixels = find_preset("desktop").size ** 2
+    ours = {key: list(seconds.values()) for key, seconds in measured.items() if key in trainings(ROWS, "desktop")}
+    speeds = [images_of(stage, "desktop") * pixels * RESNET18_PER_PIXEL / statistics.mean(seconds) for (_, stage), seconds in ours.items()]
+    return statistics.median(speeds) if speeds else None
+
+
 def training_time(work, device, measured):
-    """Seconds that the trainings of ``work`` take on ``device``, one after the other on a GPU, ``_CORES`` at a time on a processor."""
+    """Seconds that the trainings of ``work`` take on ``device``, one after the other on a GPU, ``_CORES`` at a time on a processor.
+
+    None where ``measured`` lacks what that would come from.
+    """
+    processor = measured_speed(measured)
+    if processor is None or not trainings(work.rows, work.preset) <= set(measured):
+        return None
     settings, total = find_preset(work.preset), 0.0
     size, basis = settings.size, find_preset("desktop")
     for owner, stage in trainings(work.rows, work.preset):
@@ -79,7 +109,7 @@ def training_time(work, device, measured):
         if device.kind == "cpu":
             total += here / _CORES
         else:
-            processor, gpu = speed(Device("CPU"), "bf16-mixed")[0], speed(device, precision_on(device, _fitted(work, device)))[0]
+            gpu, _ = speed(device, precision_on(device, _fitted(work, device)))
             total += here * processor / gpu + again * STEP * images / settings.batch
     return total
 
@@ -89,22 +119,29 @@ def _fitted(work, device):
 
 
 def table(works=WORKS, results=None):
-    """One line for each of ``works``: dicts of texts. Times of what is recorded, on the processor, are measured; all else is estimated."""
+    """One line for each of ``works``: dicts of texts. Times of what is recorded, on the processor, are measured; all else is estimated.
+
+    What can't be, since the recorded run lacks a training, is "not known".
+    """
     measured, lines = measured_seconds(results), []
     for work in works:
         settings = find_preset(work.preset)
         frames = sum(frames_of(work.preset, work.dataset))
         edge = ceil(settings.size * ROTATION_MARGIN)
         rendering = rendering_seconds(work.preset, _CORES) if work.dataset == "synthetic" and settings.size < 256 else 0
-        times = {name: training_time(work, device, measured) + rendering for name, device in
-                 {"Two cores": Device("CPU", half=True), "T4": T4, "H200": H200}.items()}  # fmt: skip
-        told = {name: about(seconds) + " (measured)" * (work.recorded and name == "Two cores") for name, seconds in times.items()}
+        devices = {"Two cores": Device("CPU", half=True), "T4": T4, "H200": H200}
+        told = {name: _told(training_time(work, device, measured), rendering, work.recorded and device.kind == "cpu")
+                for name, device in devices.items()}  # fmt: skip
         lines.append({
             "Work": work.name, "Frames": f"{frames:,}".replace(",", "\u202f"), "Crops on disk": _gigabytes(frames * edge**2 * 3), **told,
             "Memory of the process": _gigabytes(memory_bytes(work.preset, "cpu")),
             "Of the GPU": _gigabytes(memory_bytes(_fitted(work, T4), "cuda")),
         })  # fmt: skip
     return lines
+
+
+def _told(training, rendering, recorded):
+    return "not known" if training is None else about(training + rendering) + " (measured)" * recorded
 
 
 def _gigabytes(count):
@@ -117,10 +154,16 @@ def markdown(lines):
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
+def named_commit(commit):
+    """A commit as pages name it; None, of files that were made without git, is "not in git"."""
+    return f"commit `{commit[:7]}`" if commit else "not in git"
+
+
 def source(results=None):
     """Which run the table comes from, in words."""
     card = (results or Results(RECORDED / "synthetic-desktop"))["D3", 0].card
-    return f"From the seconds of the recorded run: preset {card['preset']}, {card['device']}, commit `{card['commit'][:7]}` and others."
+    commit = named_commit(card["commit"]) + " and others" * bool(card["commit"])
+    return f"From the seconds of the recorded run: preset {card['preset']}, {card['device']}, {commit}."
 
 
 def main():

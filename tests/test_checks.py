@@ -156,6 +156,13 @@ def test_the_page_of_speeds_says_which_bar_is_missed():
     assert "| losses | memory | 53 MiB | under 25 MB: **missed** |" in text and "| training | images a second | 200 |  |" in text
 
 
+def test_what_was_made_without_git_is_shown_all_the_same():
+    about = {"seed": 0, "platform": "Linux", "device": "CPU", "cores": 2, "load": 0.1, "seconds": 300, "commit": None}
+    soak = {"count": 0, "recovered": 0, "phases": {}, "points": []}
+    pages = soak_lines(about | soak), fuzz_lines(about | {"outcomes": {}}), bench_lines(about | {"figures": []})
+    assert all(", not in git" in lines[-1] for lines in pages)
+
+
 def test_benchmarks_are_measured_and_kept(tmp_path):
     """The one that trains nothing; `make bench` runs all."""
     kept = tmp_path / "bench.json"

@@ -4,12 +4,14 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from handpose.budget import Device
+from handpose import budget
+from handpose.budget import Device, recorded_speed
 from handpose.experiments import PEERS, ROWS
-from handpose.growth import H200, T4, WORKS, Work, markdown, measured_seconds, table, training_time, trainings
+from handpose.growth import H200, T4, WORKS, Work, markdown, measured_seconds, measured_speed, source, table, training_time, trainings
 from handpose.records import read_json
 from handpose.results import RECORDED
 
@@ -50,6 +52,28 @@ def test_time_grows_with_frames_and_pixels(device):
     assert training_time(more, device, MEASURED) == pytest.approx(10 * base)
     assert base < training_time(larger, device, MEASURED) <= 4.001 * base  # on a GPU there is time that pixels don't change
     assert training_time(replace(small, seeds=3), device, MEASURED) == pytest.approx(3 * base)
+
+
+def test_a_gpus_estimate_does_not_hang_on_the_precision_of_the_recorded_run(monkeypatch):
+    """A run in float32, that is slower, does as much work; nothing else is asked how fast processors are."""
+    work, slower = WORKS[0], {key: {seed: 2.5 * seconds for seed, seconds in kept.items()} for key, kept in MEASURED.items()}
+    monkeypatch.setattr(budget, "recorded_speed", lambda: None)
+    assert training_time(work, T4, slower) == pytest.approx(training_time(work, T4, MEASURED))
+    assert training_time(work, CPU, slower) == pytest.approx(2.5 * training_time(work, CPU, MEASURED))
+    assert measured_speed(MEASURED) == pytest.approx(recorded_speed(), rel=0.1)
+
+
+def test_what_was_not_recorded_is_not_known(monkeypatch):
+    ours = {key: seconds for key, seconds in MEASURED.items() if key in trainings(ROWS, "desktop")}
+    for found, known in ((ours, {"About half": False, "All": True}), ({}, {"About half": False, "All": False})):
+        monkeypatch.setattr("handpose.growth.measured_seconds", lambda results, found=found: found)
+        lines = table([Work("About half", (*ROWS, "Moon"), "quick"), Work("All", tuple(ROWS), "quick")])
+        assert {line["Work"]: "not known" not in (line["Two cores"], line["T4"], line["H200"]) for line in lines} == known
+
+
+def test_files_that_were_made_without_git_say_so():
+    card = {"preset": "desktop", "device": "CPU", "commit": None}
+    assert source({("D3", 0): SimpleNamespace(card=card)}) == "From the seconds of the recorded run: preset desktop, CPU, not in git."
 
 
 def test_the_table_says_what_was_measured():

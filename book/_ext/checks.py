@@ -71,12 +71,12 @@ def bench_lines(result):
     for one in result["figures"]:
         verdict = "" if one["holds"] is None else f"{one['bar']}: {'holds' if one['holds'] else '**missed**'}"
         table.append(f"| {one['topic']} | {one['what']} | {one['value']} | {verdict} |")
-    where = f"{result['device']}, {result['cores']} cores, load {result['load']} before it began, commit `{result['commit'][:7]}`"
+    where = f"{result['device']}, {result['cores']} cores, load {result['load']} before it began, {growth.named_commit(result['commit'])}"
     return [*table, "", f"{where}; {result['seconds'] / 60:.0f} minutes."]
 
 
 def _run(result):
-    return f"Seed {result['seed']}, {result['platform']}, commit `{result['commit'][:7]}`"
+    return f"Seed {result['seed']}, {result['platform']}, {growth.named_commit(result['commit'])}"
 
 
 class Check(SphinxDirective):
