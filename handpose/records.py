@@ -114,6 +114,21 @@ def read_arrays(path):
         raise ValueError(f"{path} is damaged ({text[:200]}): remove its folder and make it again") from None
 
 
+def write_check(path, result):
+    """Write what a check found, a dict, as ``write_json`` does, with its own digest: a later change by hand shows."""
+    result = json.loads(json.dumps(result))
+    write_json(path, result | {"digest": digest(result)})
+
+
+def read_check(path):
+    """What ``write_check`` kept. Raises ValueError when it has been changed since, FileNotFoundError when it is not there."""
+    result = read_json(path)
+    kept = result.pop("digest", None)
+    if kept != digest(result):
+        raise ValueError(f"{path} was changed after it was measured: run the check again")
+    return result
+
+
 def digest(value):
     """First 16 hex digits of the SHA-256 of bytes, or of a JSON value with sorted keys."""
     data = value if isinstance(value, bytes) else json.dumps(value, sort_keys=True).encode()

@@ -20,7 +20,7 @@ import numpy as np
 
 from handpose.data import RHD, STB, open_shards, write_shards
 from handpose.data.doctor import examine
-from handpose.records import environment, peak_memory, write_json
+from handpose.records import environment, peak_memory, write_check
 from tests.corruptions import corrupt
 from tests.trees import COUNTS, link_tree, write_rhd, write_stb
 
@@ -223,7 +223,7 @@ def main():
     if options.output:
         counts = {layout: {name: counted[name] for name in (*GOOD, *BAD)} for layout, counted in outcomes.items()}
         about = {key: environment()[key] for key in ("source", "commit", "dirty", "versions", "platform")}
-        write_json(options.output, {"count": options.count, "seed": options.seed, "outcomes": counts, "bad": bad, **about})
+        write_check(options.output, {"count": options.count, "seed": options.seed, "outcomes": counts, "bad": bad, **about})
     return 1 if bad else 0
 
 

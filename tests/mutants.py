@@ -23,7 +23,7 @@ import time
 import traceback
 from pathlib import Path
 
-from handpose.records import PACKAGE, available_cores, bare_source, digest, read_json, write_json
+from handpose.records import PACKAGE, available_cores, bare_source, digest, read_check, write_check
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "book" / "checks" / "mutants.json"
@@ -343,7 +343,7 @@ def source_digest(module):
 
 def recorded():
     """What was measured before, {} where nothing was."""
-    return read_json(RESULT) if RESULT.exists() else {}
+    return read_check(RESULT) if RESULT.exists() else {}
 
 
 def examined(module, folder, jobs, say=print):
@@ -392,7 +392,7 @@ def main(arguments=None):
                 importlib.import_module(name)
             with tempfile.TemporaryDirectory() as folder:
                 results[module] = examined(module, workplace(Path(folder)), options.jobs)
-        write_json(RESULT, {name: judged(results[name]) for name in TESTS if name in results})
+        write_check(RESULT, {name: judged(results[name]) for name in TESTS if name in results})
     for module, result in recorded().items():
         print(module, {name: result[name] for name in ("mutants", "caught", "survived", "equivalent")})
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handpose.records import device_name, environment, read_json, source_digest, write_json
+from handpose.records import device_name, environment, read_check, source_digest, write_check
 from tests.kills import PHASES, PRESET, contents, half_written, prepare, run
 
 SECONDS = 1800  # for one process, on a busy machine
@@ -115,7 +115,7 @@ def report(points, count, seed, seconds):
 
 def earlier(path, seed):
     """Points and seconds of a soak that was ended, from its output; none where it tested another source or drew with another seed."""
-    kept = read_json(path) if path and path.exists() else {}
+    kept = read_check(path) if path and path.exists() else {}
     same = (kept.get("seed"), kept.get("source"), kept.get("preset")) == (seed, source_digest(), PRESET)
     return (kept["points"], kept["seconds"]) if same else ([], 0)
 
@@ -132,7 +132,7 @@ def main():
     def progress(point, points):
         print(f"{len(points):3} {point['phase']}, {point['moment']}: {point['wrong'] or 'recovered'}", flush=True)
         if options.output:
-            write_json(options.output, report(points, options.count, options.seed, time.monotonic() - began))
+            write_check(options.output, report(points, options.count, options.seed, time.monotonic() - began))
 
     with tempfile.TemporaryDirectory() as folder:
         points = soak(options.count, options.seed, Path(folder), progress=progress, done=done)

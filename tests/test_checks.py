@@ -3,17 +3,23 @@
 import ast
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from sphinx.errors import SphinxError
 
+from handpose.records import read_check
+from tests.bench import inputs, networks, sharing
 from tests.mutants import EQUIVALENT, RESULT, TESTS, judged, mutants_of, source_digest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-from checks import bench_lines, fuzz_lines, mutant_lines, share_caught, soak_lines  # noqa: E402 (the book's own extension)
+from checks import bench_lines, fuzz_lines, kept_check, mutant_lines, share_caught, soak_lines  # noqa: E402 (the book's own extension)
 
 SOURCE = '''
 """Words - not code."""
@@ -109,7 +115,7 @@ def test_a_survivor_with_a_reason_counts_apart(monkeypatch):
 # What is recorded
 
 
-RECORD = json.loads(RESULT.read_text())
+RECORD = read_check(RESULT)
 
 
 @pytest.mark.parametrize("module", TESTS)
@@ -139,8 +145,25 @@ def test_the_page_counts_kills_and_damaged_datasets():
     assert "| RHD | 12 | 5 | 2 | 3 | 2 |" in "\n".join(fuzz_lines(about | {"outcomes": {"rhd": outcomes}}))
 
 
+@pytest.mark.parametrize("path", sorted(RESULT.parent.glob("*.json")), ids=lambda path: path.stem)
+def test_a_check_that_is_edited_is_not_shown(path, tmp_path):
+    """One figure changed by hand, in a copy: the build stops and says so."""
+    copy = tmp_path / "book" / "checks" / path.name
+    copy.parent.mkdir(parents=True)
+    shutil.copy(path, copy)
+    assert kept_check(tmp_path, path.stem) == read_check(path)
+    text = copy.read_text()
+    digit = re.search(r"(?<=: )[1-8](?=\d*,?\n)", text).start()
+    copy.write_text(text[:digit] + str(int(text[digit]) + 1) + text[digit + 1 :])
+    with pytest.raises(SphinxError, match=r"was changed after it was measured: run the check again"):
+        kept_check(tmp_path, path.stem)
+    copy.unlink()
+    with pytest.raises(SphinxError, match=path.name):
+        kept_check(tmp_path, path.stem)
+
+
 def test_the_recorded_checks_are_whole_and_nothing_went_wrong():
-    soak, fuzz = (json.loads((RESULT.parent / f"{name}.json").read_text()) for name in ("soak", "fuzz"))
+    soak, fuzz = (read_check(RESULT.parent / f"{name}.json") for name in ("soak", "fuzz"))
     assert soak["recovered"] == soak["count"] == len(soak["points"]) == 50
     assert all(point["recovered"] and not point["wrong"] for point in soak["points"])
     good = ("read as before", "read as changed", "refused")
@@ -161,6 +184,38 @@ def test_what_was_made_without_git_is_shown_all_the_same():
     soak = {"count": 0, "recovered": 0, "phases": {}, "points": []}
     pages = soak_lines(about | soak), fuzz_lines(about | {"outcomes": {}}), bench_lines(about | {"figures": []})
     assert all(", not in git" in lines[-1] for lines in pages)
+
+
+@pytest.mark.parametrize("compiler", ["/usr/bin/g++", None])
+def test_only_what_compiles_counts_as_compiling(monkeypatch, compiler):
+    clock = [0.0]
+
+    def steps(*arguments, compiled=False, **options):
+        def seconds():
+            clock[0] += 30 if compiled else 100
+            return 1.0
+
+        return SimpleNamespace(seconds=seconds)
+
+    monkeypatch.setattr(networks, "Steps", steps)
+    monkeypatch.setattr(networks, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(networks, "shutil", SimpleNamespace(which=lambda _: compiler))
+    monkeypatch.setattr(networks, "choose_precision", lambda *_: "bf16-mixed")
+    said = [figure.value for figure in networks.of_arithmetic() if figure.what == "until torch.compile was done"]
+    assert said == ["30 seconds"] * (compiler is not None)
+
+
+def test_other_code_and_other_frames_have_shards_of_their_own(monkeypatch):
+    one = inputs.shard_folder("frames-v1")
+    assert inputs.shard_folder("frames-v1") == one != inputs.shard_folder("frames-v2")
+    monkeypatch.setattr(inputs, "source_digest", lambda *_: "0123456789abcdef")
+    assert inputs.shard_folder("frames-v1") != one
+
+
+def test_a_training_that_died_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(sharing, "_work", divmod)  # which takes no barrier: an error in the process
+    with pytest.raises(RuntimeError, match="a training ended with exit code 1"):
+        sharing._rate(2, 1)
 
 
 def test_benchmarks_are_measured_and_kept(tmp_path):

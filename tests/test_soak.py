@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from handpose.records import read_json, source_digest, write_json
+from handpose.records import read_json, source_digest, write_check
 from tests import kills, soak
 
 #: Cheap, and between them most ways in which files are written.
@@ -34,10 +34,10 @@ def test_a_report_says_what_was_tested(points, tmp_path):
 def test_a_soak_that_was_ended_goes_on(points, tmp_path):
     path = tmp_path / "soak.json"
     assert soak.earlier(None, 3) == soak.earlier(path, 3) == ([], 0)
-    write_json(path, soak.report(points, 50, 3, 12.4))
+    write_check(path, soak.report(points, 50, 3, 12.4))
     assert soak.earlier(path, 3) == (points, 12) and soak.earlier(path, 4) == ([], 0)
     assert soak.soak(5, 3, tmp_path, (), done=points) == points
-    write_json(path, soak.report(points, 50, 3, 12.4) | {"source": "older"})
+    write_check(path, soak.report(points, 50, 3, 12.4) | {"source": "older"})
     assert soak.earlier(path, 3) == ([], 0)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from handpose.records import available_cores, device_name, environment, write_json
+from handpose.records import available_cores, device_name, environment, write_check
 from tests.bench import frames
 from tests.bench.topics import TOPICS, measured
 
@@ -33,7 +33,7 @@ def main():
                 found.append(dataclasses.asdict(figure))
     if options.output:
         about = {"cores": available_cores(), "load": round(load, 1), "seconds": round(time.time() - began), "device": device_name(torch.device("cpu"))}
-        write_json(options.output, {"figures": found} | about | environment())
+        write_check(options.output, {"figures": found} | about | environment())
 
 
 if __name__ == "__main__":
