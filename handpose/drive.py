@@ -7,6 +7,7 @@ is replaced there goes to the bin, at full size.
 """
 
 import atexit
+import contextlib
 import os
 import shutil
 import sys
@@ -23,20 +24,21 @@ _running = {}
 
 
 def connected(drive=None):
-    """Whether a Drive is connected."""
-    return (drive or DRIVE).is_dir()
+    """Whether a Drive is connected; one that was disconnected while its folder is open is not."""
+    return os.path.isdir(drive or DRIVE)
 
 
 def keep(output_dir, drive=None, every=600.0):
     """Fetch into ``output_dir`` what the Drive's folder ``handpose`` holds, then copy there what is new, every ``every`` seconds.
 
     Goes on while this process lives, with a last copy at its end. Returns the Drive's folder, and a function that copies
-    once more and stops.
+    once more and stops. Where not all can be fetched, that is said, nothing is copied, which would replace what the Drive
+    holds, and the folder is None.
     """
     output_dir, folder = Path(output_dir), (drive or DRIVE) / "handpose"
-    folder.mkdir(parents=True, exist_ok=True)
     if str(output_dir) not in _running:
-        fetch(folder, output_dir)
+        if not _try_to_fetch(folder, output_dir):
+            return None, lambda: None
         stopped = threading.Event()
 
         def stop():
@@ -53,6 +55,16 @@ def keep(output_dir, drive=None, every=600.0):
         atexit.register(stop)
         _running[str(output_dir)] = stop
     return folder, _running[str(output_dir)]
+
+
+def _try_to_fetch(folder, output_dir):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fetch(folder, output_dir)
+        return True
+    except OSError as error:  # full, or disconnected
+        print(f"not all was fetched from the Drive ({error}): nothing is kept there; make room, connect it, and run this cell again", file=sys.stderr)
+        return False
 
 
 def _try_to_store(output_dir, folder):
@@ -104,10 +116,15 @@ def same_frames(output_dir, folder):
     changed = []
     for path in sorted(Path(output_dir).glob("shards/*/shards.json")):
         kept, made = Path(folder) / path.relative_to(output_dir), read_json(path)
-        first = read_json(kept) if kept.exists() else None
-        if first is None:
-            write_json(kept, made)
-        elif first["settings"] == made["settings"] and first["skipped"] == made["skipped"] and first["fingerprint"] != made["fingerprint"]:
+        try:
+            if not kept.exists():
+                write_json(kept, made)
+                continue
+            first = read_json(kept)
+        except OSError as error:  # as in ``_try_to_store``
+            print(f"not kept in the Drive which frames these are ({error}); training goes on", file=sys.stderr)
+            continue
+        if first["settings"] == made["settings"] and first["skipped"] == made["skipped"] and first["fingerprint"] != made["fingerprint"]:
             write_json(path, made | {"fingerprint": first["fingerprint"], "rendered_anew": made["fingerprint"]})
             changed.append(path.parent.name)
     return changed
@@ -123,7 +140,12 @@ def _files(folder):
 def _copy(path, target):
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
-    shutil.copy2(path, part)
+    try:
+        shutil.copy2(path, part)
+    except OSError:  # a full Drive gets no fuller
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
     _empty(target)
     os.replace(part, target)
 

@@ -1,5 +1,6 @@
 """What is trained on Colab survives the runtime: copied to the Drive, fetched by the next runtime, gone on with."""
 
+import errno
 import json
 import os
 import shutil
@@ -110,6 +111,54 @@ def test_a_full_drive_does_not_end_the_training(places, monkeypatch, capsys):
     said = []
     wait_for(lambda: said.append(capsys.readouterr().err) or "not copied to the Drive (no space left); training goes on" in "".join(said))
     stop()
+
+
+@pytest.mark.parametrize("call", ["mkdir", "fetch"])
+def test_a_drive_that_can_not_be_read_does_not_stop_the_page(places, monkeypatch, capsys, call):
+    def gone(*arguments, **options):
+        raise OSError("transport endpoint is not connected")
+
+    output_dir, folder = places
+    folder.parent.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(*((drive.Path, "mkdir") if call == "mkdir" else (drive, "fetch")), gone)
+        where, stop = keep(output_dir, folder.parent, every=1000)
+    assert where is None and "not all was fetched from the Drive (transport endpoint is not connected)" in capsys.readouterr().err
+    stop()
+    assert not folder.exists() or files(folder) == {}  # nothing is copied over what it may hold
+    where, stop = keep(output_dir, folder.parent, every=1000)  # it is back
+    stop()
+    assert where == folder and files(folder)[f"{STAGE}/last.safetensors"] == "epoch 1"
+
+
+def test_a_drive_that_takes_no_note_of_the_frames_does_not_stop_the_page(tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError("no space left")
+
+    write_json(tmp_path / "here" / "shards" / "one" / "shards.json", {"settings": {}, "fingerprint": "new", "skipped": []})
+    monkeypatch.setattr(drive, "write_json", full)
+    assert same_frames(tmp_path / "here", tmp_path / "drive") == []
+    assert "not kept in the Drive which frames these are (no space left); training goes on" in capsys.readouterr().err
+
+
+def test_a_drive_that_answers_nothing_is_not_connected(monkeypatch):
+    def gone(*arguments, **options):
+        raise OSError(errno.ENOTCONN, "transport endpoint is not connected")
+
+    monkeypatch.setattr(os, "stat", gone)
+    assert not drive.connected()
+
+
+def test_a_full_drive_keeps_no_half_copies(places, monkeypatch):
+    def full(path, part):
+        part.write_text("half")
+        raise OSError("no space left")
+
+    output_dir, folder = places
+    monkeypatch.setattr(drive.shutil, "copy2", full)
+    with pytest.raises(OSError, match="no space left"):
+        store(output_dir, folder)
+    assert files(folder) == {}
 
 
 def wait_for(condition, seconds=30):
