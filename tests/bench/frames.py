@@ -16,6 +16,7 @@ from pathlib import Path
 
 from handpose.data import RHD, write_shards, write_synthetic
 from handpose.data.rhd import OFFICIAL_COUNTS
+from handpose.data.synthetic.write import VERSION
 from handpose.records import available_cores, peak_memory
 from tests.bench import Figure
 
@@ -42,10 +43,10 @@ def of_rendering():
 
 def make_frames(count):
     """A folder of ``count`` training frames in RHD's layout: rendered ones, repeated by hard links."""
-    rendered = write_synthetic(FOLDER / f"frames-{SIZE}px", training=RENDERED, size=SIZE)
+    rendered = write_synthetic(FOLDER / f"frames-v{VERSION}-{SIZE}px", training=RENDERED, size=SIZE)
     if count == RENDERED:
         return rendered
-    root = FOLDER / f"frames-{SIZE}px-{count}"
+    root = FOLDER / f"{rendered.name}-{count}"
     labels = rendered / "training" / "anno_training.pickle"
     done = root / "training" / labels.name
     if not done.exists():

@@ -10,7 +10,7 @@ from handpose.data import RHD, write_shards
 from handpose.data.augment import draw_augmentation, warp
 from handpose.data.crops import ROTATION_MARGIN
 from handpose.geometry import crop_box
-from handpose.records import available_cores
+from handpose.records import available_cores, source_digest
 from tests.bench import Figure, least
 from tests.bench.frames import FOLDER, make_frames
 
@@ -41,11 +41,16 @@ class Usual(torch.utils.data.Dataset):
         return (image - mean) / std, torch.from_numpy(self.poses[place])
 
 
+def shard_folder(frames):
+    """Where the shards of the folder ``frames`` are kept: apart for other frames, and for code that makes others of them."""
+    return FOLDER / f"shards-{frames}-to-{SIZE}px-{source_digest('data/shards.py', 'data/crops.py', 'geometry.py')[:8]}"
+
+
 def of_inputs():
     cores = available_cores()
     torch.set_num_threads(cores)
     frames = RHD(make_frames(COUNT), "training")
-    shards = write_shards(frames, FOLDER / f"shards-{SIZE}px", SIZE, progress=False)
+    shards = write_shards(frames, shard_folder(frames.root.name), SIZE, progress=False)
     loader = torch.utils.data.DataLoader(Usual(frames), BATCH, shuffle=True, num_workers=cores, persistent_workers=True)
     draws = torch.Generator().manual_seed(0)
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import queue
 import time
 
 from handpose.experiments import ROWS, row_stages, stage_owner
@@ -49,15 +50,35 @@ def _rate(processes, threads):
     context = multiprocessing.get_context("spawn")
     begin, done = context.Barrier(processes + 1), context.Queue()
     working = [context.Process(target=_work, args=(threads, begin, done)) for _ in range(processes)]
-    for one in working:
-        one.start()
-    begin.wait()
-    began = time.perf_counter()
-    pictures = sum(done.get() for _ in working)
-    seconds = time.perf_counter() - began
-    for one in working:
-        one.join()
-    return pictures / seconds
+    try:
+        for one in working:
+            one.start()
+        while begin.n_waiting < processes:
+            _refuse_dead(working)
+            time.sleep(0.05)
+        begin.wait()
+        began = time.perf_counter()
+        pictures = sum(_got(done, working) for _ in working)
+        return pictures / (time.perf_counter() - began)
+    finally:
+        for one in working:
+            one.kill()  # those that are done have nothing left to do
+            one.join()
+
+
+def _got(done, working):
+    while True:
+        try:
+            return done.get(timeout=1)
+        except queue.Empty:
+            _refuse_dead(working)
+
+
+def _refuse_dead(working):
+    """RuntimeError when one of the processes ``working`` ended with an error: nobody waits for what it will not say."""
+    codes = [one.exitcode for one in working if one.exitcode]
+    if codes:
+        raise RuntimeError(f"a training ended with exit code {codes[0]}: what it said stands above")
 
 
 def of_processes():
