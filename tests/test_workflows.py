@@ -93,6 +93,19 @@ def test_actions_are_pinned_to_a_major_version(title, step):
         assert re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"])
 
 
+def test_no_step_finds_a_token_in_the_checkout():
+    """Nothing is pushed: git needs none, and what a test runs must not find one."""
+    checkouts = [step for _, step in STEPS if step.get("uses", "").startswith("actions/checkout@")]
+    assert len(checkouts) >= 5 and all(step["with"] == {"persist-credentials": False} for step in checkouts)
+
+
+def test_a_release_is_tested_before_and_the_tests_can_write_nothing():
+    test, release = (WORKFLOWS["release"]["jobs"][name] for name in ("test", "release"))
+    assert release["needs"] == "test" and "permissions" not in test
+    assert ".ci/run" not in [step.get("run") for step in release["steps"]]
+    assert [step for step in test["steps"] if step.get("run") == ".ci/run"]
+
+
 def test_no_secret_and_no_address_is_written_down():
     for path in FILES:
         text = path.read_text()
