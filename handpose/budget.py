@@ -212,12 +212,12 @@ def fit(namespace, until=None, rows=()):
     the row's last, ``rows`` what it trains where it has no parameter ``row``. Outside of Colab the three are the
     parameters as they are. On Colab ``choose`` may change the preset, all cores are used, what is trained is kept in
     the Drive where one is connected, and a page that only reads results shows the recorded ones where there are no
-    others.
+    others. Raises ValueError where seed, seeds or threads is no number that can be.
     """
-    from .notebook import project_path
+    from .notebook import project_path, whole_number
 
     preset, recorded = namespace["preset"], namespace.get("recorded", False)
-    threads, asked = namespace.get("threads", 1), namespace.get("device", "auto")
+    threads, asked = whole_number("threads", namespace.get("threads", 1), 1), namespace.get("device", "auto")
     output_dir, dataset = project_path(namespace["output_dir"]), namespace["dataset"]
     device, reasons, folder = find_device(asked), [], None
     if on_colab() and not recorded:
@@ -236,8 +236,8 @@ def fit(namespace, until=None, rows=()):
     if recorded:
         what = f"recorded results of preset {preset}: nothing is trained"
     print("; ".join([_where(device, threads), what, *reasons]))
-    seed = namespace["seed"]
-    seeds = tuple(range(seed, seed + namespace.get("seeds", 1)))
+    seed, count = whole_number("seed", namespace["seed"]), whole_number("seeds", namespace.get("seeds", 1), 1)
+    seeds = tuple(range(seed, seed + count))
     place = None if recorded else output_dir  # what training all of it would cost
     left = []
     for row in rows:  # the warm-up is shared

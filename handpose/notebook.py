@@ -22,28 +22,40 @@ _PAGE = "HANDPOSE_PAGE"
 # tqdm's plain progress bar is just what is wanted where the widgets are not installed.
 warnings.filterwarnings("ignore", message="IProgress not found")
 _SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError", "NotFinite"}
+_NUMBERS = {"seed": 0, "seeds": 1, "threads": 0}  # 0 threads: as many as there are cores, where a notebook says so
 _IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 
 
 def project_path(path):
-    """A notebook's path: a relative one is taken from the checkout's root, wherever the notebook runs; "" is None.
+    """A notebook's path: a relative one is taken from the checkout's root, wherever the notebook runs, "~" is the home; "" is None.
+
+    Raises ValueError for what is no text and no path.
 
     ``HANDPOSE_RUNS`` in the environment names the folder that stands in for "runs": ``make test`` compares what the
     notebooks show, and must not find there what other commands have trained with more threads.
     """
-    if not path:
+    if path is None or path == "":
         return None
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{path!r} is no path: give it as a text")
     if str(path) == "runs":
         path = os.environ.get("HANDPOSE_RUNS") or path
     root = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").exists() else Path.cwd()
-    return root / path
+    return root / os.path.expanduser(path)
+
+
+def whole_number(name, value, least=0):
+    """The parameter ``name``'s ``value``. Raises ValueError unless it is an integer, and not smaller than ``least``."""
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name} is {value!r}: it must be a whole number, {least} or more")
+    return value
 
 
 def check_parameters(namespace, *names):
-    """Stop when a parameter was injected that the notebook does not have; papermill itself only warns.
+    """Stop when a parameter was injected that the notebook does not have, or a number that is none; papermill itself only warns.
 
     ``namespace`` is the notebook's ``globals()`` just after the parameters, the first time that they run in a
-    kernel: later the notebook's own names stand there too. Raises ValueError that names the right ones.
+    kernel: later the notebook's own names stand there too. Raises ValueError that names the right ones, or what is wanted.
     """
     if namespace.get("_parameters_checked"):
         return
@@ -53,6 +65,9 @@ def check_parameters(namespace, *names):
         if not name.startswith("_") and name not in _IPYTHON and not inspect.ismodule(value) and not callable(value)
     }
     _refuse_unknown(sorted(given - set(names)), names)
+    for name, least in _NUMBERS.items():
+        if name in names and name in namespace:
+            whole_number(name, namespace[name], least)
     namespace["_parameters_checked"] = True
 
 

@@ -226,6 +226,16 @@ def test_a_page_that_reads_shows_the_recorded_results_where_there_are_no_others(
     assert fit(given)[::2] == ("quick", False)
 
 
+@pytest.mark.parametrize("name, value, least", [
+    ("seed", "abc", 0), ("seed", 1.5, 0), ("seed", None, 0), ("seed", -1, 0), ("seed", True, 0), ("seeds", "2", 1), ("seeds", 0, 1),
+    ("threads", 0, 1), ("threads", "2", 1),
+])  # fmt: skip
+def test_numbers_that_are_none_are_refused_in_one_line(tmp_path, name, value, least):
+    with pytest.raises(ValueError) as error:
+        fit(PARAMETERS | {"output_dir": str(tmp_path), "device": "cpu", name: value})
+    assert str(error.value) == f"{name} is {value!r}: it must be a whole number, {least} or more"
+
+
 def test_stages_that_are_there_cost_nothing(tmp_path):
     preset = "smoke+training=40+evaluation=12+disentangle_epochs=1"
     assert left_to_train("A", preset, seeds=(0, 1), output_dir=tmp_path) == ["warmup", "disentangle", "disentangle"]

@@ -120,6 +120,21 @@ def test_runs_of_the_tests_lie_apart(monkeypatch, tmp_path):
     assert project_path(str(tmp_path)) == tmp_path
 
 
+def test_the_home_is_found_and_what_is_no_path_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert project_path("~/RHD") == tmp_path / "RHD" and project_path("~nobody-of-this-name/RHD") == ROOT / "~nobody-of-this-name" / "RHD"
+    for value in (3, 0, False, ["runs"]):
+        with pytest.raises(ValueError, match="is no path: give it as a text"):
+            project_path(value)
+
+
+@pytest.mark.parametrize("name, value", [("seed", "abc"), ("seed", None), ("seeds", 0), ("seeds", "2"), ("threads", -1), ("threads", 1.5)])
+def test_check_parameters_refuses_numbers_that_are_none(name, value):
+    check_parameters({name: 2, "threads": 0}, name, "threads")
+    with pytest.raises(ValueError, match=rf"{name} is {value!r}: it must be a whole number, \d or more"):
+        check_parameters({name: value}, name)
+
+
 def test_a_failing_notebook_leaves_no_page(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("raise RuntimeError('no')")])
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
