@@ -91,11 +91,10 @@ def apart_table(analyses):
 def drawn_together(analyses):
     """What one row after another does to the distance of the two clouds' means, in words: ``analyses`` as in ``apart_table``."""
     gaps = {row: np.mean([gap(*clouds(analysis)) for analysis in seeds]) for row, seeds in analyses.items()}
-    rows, words = list(gaps), []
-    for before, after in itertools.pairwise(rows):
-        way = "farther apart" if gaps[after] > gaps[before] else "closer together"
-        words.append(f"from {before} to {after} {way}, {gaps[before]:.2f} to {gaps[after]:.2f} spreads")
-    return "the clouds' means come " + "; ".join(words) if words else ""
+    words = [f"{row} {value:.2f}" for row, value in gaps.items()]
+    for place, (before, after) in enumerate(itertools.pairwise(gaps.values()), 1):
+        words[place] += " (farther apart)" if after > before else " (closer together)"
+    return f"distance of the means, one row after another: {', '.join(words)}" if words else ""
 
 
 def state_map(analysis):

@@ -1,5 +1,6 @@
 """What the page "See the method work" computes: known values, and what holds for every hand."""
 
+import re
 import types
 
 import numpy as np
@@ -231,3 +232,10 @@ def test_exchanged_pictures_are_those_that_were_measured(tmp_path):
     drawn = draw_frame(4, "evaluation", 0, 64)
     for name, frame in analysis.exchanged(drawn, 4, 0).items():
         np.testing.assert_array_equal(images[name], inside.render(frame)[0])
+
+
+def test_what_each_row_does_to_the_distance_is_said():
+    near, far = ({"read_rgb": np.zeros((40, 64)) + offset + normal(40, 64), "latent_pose": normal(40, 64)[::-1]} for offset in (0.1, 5.0))
+    assert re.fullmatch(r"distance of the means, one row after another: A 0\.\d\d, B \d\.\d\d \(farther apart\), D0 0\.\d\d \(closer together\)",
+                        inside.drawn_together({"A": [near], "B": [far], "D0": [near, near]}))  # fmt: skip
+    assert inside.drawn_together({}) == ""
