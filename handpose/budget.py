@@ -197,7 +197,7 @@ def choose(preset, device, chosen=False, insist=False):
         preset += "+precision=16-mixed"
         reasons.append("float16, since this GPU has no bfloat16")
     batch = find_preset(preset).batch
-    while memory_bytes(f"{preset}+batch={batch}") > 0.85 * device.memory and batch > 1:
+    while memory_bytes(f"{preset}+batch={batch}") > 0.85 * device.memory and batch > 2:
         batch //= 2
     if batch < find_preset(preset).batch:
         preset += f"+batch={batch}"

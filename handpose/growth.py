@@ -167,6 +167,7 @@ def source(results=None):
 
 
 def main():
+    """Command line: print the table and where it comes from."""
     print("\n".join([*markdown(table()), "", source()]))
 
 

@@ -120,10 +120,11 @@ def show_card(card, unfolded=True):
     from IPython.display import display
 
     from .pretrained import started_from
+    from .results import dataset_name
 
     commit = card["commit"][:12] + (" with local changes" if card["dirty"] else "") if card["commit"] else "not in git"
     lines = {
-        "run": f"row {card['row']}, stage {card['stage']}, preset {card['preset']}, dataset {card['dataset']}, seed {card['seed']}",
+        "run": f"row {card['row']}, stage {card['stage']}, preset {card['preset']}, dataset {dataset_name(card)}, seed {card['seed']}",
         "data": f"{card['frames']['training']} training and {card['frames']['evaluation']} evaluation frames, "
         f"fingerprint {card['data_fingerprint']}",
         "code": f"commit {commit}, training code {card['training_code']}, identity {card['identity']}",
@@ -142,6 +143,8 @@ def show_run(*results):
     """Display, folded under a figure, which runs it was made from: the run card of one ``Result``, a list of several."""
     from IPython.display import display
 
+    from .results import dataset_name
+
     if len(results) == 1:
         return show_card(results[0].card, unfolded=False)
     cards = [result.card for result in results]
@@ -152,7 +155,7 @@ def show_run(*results):
     names = ("row", "seed", "MEPE (mm)", "training (s)", "commit", "identity")
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in line) + "</tr>" for line in lines)
     head = "".join(f"<th>{name}</th>" for name in names)
-    summary = f"Runs: {len(cards)} on {cards[0]['dataset']}, preset {cards[0]['preset']}, {_listed(cards, 'seed')}"
+    summary = f"Runs: {len(cards)} on {dataset_name(cards[0])}, preset {cards[0]['preset']}, {_listed(cards, 'seed')}"
     return display(_folded(summary, f"<table><tr>{head}</tr>{rows}</table>"), raw=True)
 
 
