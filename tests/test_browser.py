@@ -13,6 +13,9 @@ from bs4 import BeautifulSoup
 ROOT = Path(__file__).parents[1]
 #: The narrowest first: a page is opened at it, and there the 3D scenes are the quickest to draw.
 WIDTHS = (390, 1024, 1600)
+#: Every figure is as wide as its column, which also changes when the sidebar comes or goes.
+FITTED = """() => [...document.querySelectorAll('.js-plotly-plot')].every(plot =>
+    !plot.clientWidth || plot.layout.width || Math.abs(plot._fullLayout.width - plot.clientWidth) <= 1)"""
 #: The theme writes this script into each page twice, and the second copy stops at its first line.
 KNOWN = "Identifier 'THEBE_JS_URL' has already been declared"
 PAGES = [found[1] for line in (ROOT / "_toc.yml").read_text().splitlines() if (found := re.search(r"(?:file|root): (\S+)", line))]
@@ -106,6 +109,7 @@ def read(browser, path):
                 page.set_viewport_size({"width": width, "height": 900})
                 page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # sizes have been observed
                 page.wait_for_timeout(150)
+                page.wait_for_function(FITTED, timeout=10_000)
             inside, whole = page.evaluate("[document.scrollingElement.clientWidth, document.scrollingElement.scrollWidth]")
             assert whole <= inside, f"at {width} px the page is {whole} px wide: {page.evaluate(WIDEST)}"
             assert axe(page) == [], f"at {width} px"

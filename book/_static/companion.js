@@ -193,8 +193,18 @@
     });
   }
 
+  /* Plotly follows the window. Its column changes without it, too, when the sidebar comes or goes. */
+  function follow(plots) {
+    const watch = new ResizeObserver((changed) => changed.forEach(({ target }) => {
+      const drawn = target._fullLayout && target._fullLayout.width;
+      if (drawn && !target.layout.width && target.clientWidth && Math.abs(drawn - target.clientWidth) > 1) Plotly.Plots.resize(target);
+    }));
+    plots.forEach((plot) => watch.observe(plot));
+  }
+
   window.companion = { still, projector, numbers };
   window.addEventListener("load", () => document.querySelectorAll(".js-plotly-plot").forEach(complete));
+  window.addEventListener("load", () => follow(document.querySelectorAll(".js-plotly-plot")));
   window.addEventListener("load", () => {
     reachBoxes();
     const watch = new ResizeObserver(reachBoxes);
