@@ -252,6 +252,22 @@ def fit(namespace, until=None, rows=()):
     return preset, threads, recorded
 
 
+def fit_frames(namespace):
+    """``fit`` for the page that shows frames and trains nothing: says where it runs and what rendering costs; (preset, threads)."""
+    from .notebook import project_path
+
+    preset, threads, dataset = namespace["preset"], namespace["threads"], namespace["dataset"]
+    device, reasons = find_device(), []
+    if on_colab():
+        preset, reasons = choose(preset, device, "preset" in _injected(namespace))
+        threads = threads if "threads" in _injected(namespace) else available_cores()
+    print("; ".join([_where(device, threads), f"preset {preset}", *reasons]))
+    there = dataset != "synthetic" or namespace["data_root"] or _has_frames(preset, project_path(namespace["output_dir"]))
+    first = "the frames are there" if there else f"frames to render first: {about(rendering_seconds(preset, threads))}"
+    print(f"{first}; nothing is trained")
+    return preset, threads
+
+
 def _prepare(namespace, preset, dataset, output_dir, threads, folder):
     from .notebook import project_path
     from .runs import prepare_data

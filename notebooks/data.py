@@ -57,6 +57,11 @@ from handpose.notebook import check_parameters
 
 check_parameters(globals(), "preset", "dataset", "data_root", "output_dir", "threads")
 
+# %% tags=["remove-input", "nbval-ignore-output"]
+from handpose.budget import fit_frames
+
+preset, threads = fit_frames(globals())
+
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,6 +1,7 @@
 """What a page is said to cost, and what Colab is given to run: with a made-up Colab, GPU and Drive."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import nbformat
@@ -299,9 +300,27 @@ def test_half_precision_on_a_gpu_without_bfloat16_learns_as_float32_does():
 
 
 def test_the_notebooks_ask():
-    """Every page that takes a preset, but the one that only shows frames, says what it costs."""
+    """Every page that takes a preset says what it costs; the one that only shows frames, what rendering them does."""
     for path in sorted((ROOT / "notebooks").glob("*.py")):
         text = path.read_text()
-        if path.stem != "data" and "preset: str" in text:
-            assert "threads, recorded = fit(globals()" in text, path.stem
-            assert text.index("check_parameters(") < text.index("= fit(globals()")
+        if "preset: str" in text:
+            asks = "preset, threads = fit_frames(globals())" if path.stem == "data" else "threads, recorded = fit(globals()"
+            assert asks in text, path.stem
+            assert text.index("check_parameters(") < text.index(asks)
+
+
+def test_a_page_of_frames_says_what_rendering_costs(tmp_path, capsys, on_colab, monkeypatch):
+    given = dict(preset="smoke", dataset="synthetic", data_root="", output_dir=str(tmp_path), threads=1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert budget.fit_frames(given) == ("quick", 2)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("runs on CPU") and "no GPU in this runtime" in first
+    assert re.fullmatch(r"frames to render first: about \d+ minutes; nothing is trained|frames to render first: about a minute; nothing is trained", second)
+    assert budget.fit_frames(given | {"data_root": str(tmp_path)})[0] == "quick"
+    assert "the frames are there; nothing is trained" in capsys.readouterr().out
+
+
+def test_a_page_of_frames_elsewhere_is_as_it_was_asked_for(tmp_path, capsys):
+    given = dict(preset="desktop", dataset="stb", data_root=str(tmp_path), output_dir=str(tmp_path), threads=3)
+    assert budget.fit_frames(given) == ("desktop", 3)
+    assert "the frames are there" in capsys.readouterr().out
