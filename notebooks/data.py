@@ -202,8 +202,12 @@ print(f"mean pose: MEPE {floor['mepe']:.1f} mm, AUC {floor['auc']:.3f}")
 # Every figure of this page is computed from these frames:
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from handpose.records import environment
+from handpose.records import environment, read_json
+from handpose.results import results_folder
 
 where = environment()
 commit = (where["commit"] or "not in git")[:12] + (" with local changes" if where["dirty"] else "")
 print(f"dataset {dataset}, preset {preset}, data fingerprint {data.fingerprint}, commit {commit}, source {where['source']}")
+cards = [read_json(path) for path in sorted(results_folder(preset, dataset, recorded=True).glob("*/run.json"))]
+if others := sorted({card["data_fingerprint"] for card in cards} - {data.fingerprint}):
+    print(f"the recorded results: fingerprint {', '.join(others)}; rendered on another machine, where a pixel may differ by a grey level")
