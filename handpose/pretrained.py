@@ -59,11 +59,16 @@ def content_digest(weights, output_dir="runs"):
 def take_in(file, output_dir="runs", name=None):
     """Check a ResNet-18 ``.pth`` or ``.safetensors`` file and keep it for runs under ``output_dir``; returns its name.
 
-    The networks of a finished stage of ours will do too: their backbone is taken. ``name`` is the file's own unless
-    given. Raises FileNotFoundError, and ValueError in one line, for a file that is missing or no ResNet-18's weights. Nothing in
-    a ``.pth`` is run: only tensors are read.
+    The networks of a finished stage of ours will do too, or the ``run.json`` of a stage or result that names them: their
+    backbone is taken. ``name`` is the file's own unless given (a card's: its folder's). Raises FileNotFoundError, and
+    ValueError in one line, for a file that is missing or no ResNet-18's weights. Nothing in a ``.pth`` is run: only tensors
+    are read.
     """
     file = Path(file)
+    if file.name == "run.json":
+        from .runs import open_run
+
+        name, file = name or file.absolute().parent.name, open_run(file).folder / "networks.safetensors"
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", name or file.stem).lstrip(".-")
     if name in ("", "none", IMAGENET, WARMUP):
         raise ValueError(f"a file can't be called {name!r}: give another name")
@@ -112,7 +117,7 @@ def _line(error):
 def main(arguments=None):
     """Command line: take a file of ResNet-18 weights in, and say what to type next."""
     parser = argparse.ArgumentParser(prog="python -m handpose.pretrained", description=main.__doc__)
-    parser.add_argument("file", help="torchvision's .pth, or a .safetensors file")
+    parser.add_argument("file", help="torchvision's .pth, a .safetensors file, or the run.json of a run of ours")
     parser.add_argument("--name", help="what to call it in a preset (the file's name)")
     parser.add_argument("--output-dir", default="runs", help="where the runs lie (runs)")
     options = parser.parse_args(arguments)

@@ -223,7 +223,7 @@ def open_run(folder):
         name = str(card["stages"][card["stage"]]["folder"])
         if name != Path(name).name or name == "..":
             raise ValueError(f"{folder / 'run.json'} names the folder {name!r}, which is no stage's: take another run card")
-        folder = folder.parents[2] / "stages" / name
+        folder = folder.absolute().parents[2] / "stages" / name
         if not (folder / "run.json").exists():
             raise FileNotFoundError(f"the networks of this run are not on this machine ({folder} is missing): train it first")
     return Run(folder, card)

@@ -51,7 +51,7 @@ SMALL = (
     (r"PRESET=(quick|minutes|desktop|paper)", "PRESET=smoke"),
     (r"(-m handpose\.notebook notebooks/change_row\.ipynb .*)", r"\1 -p preset smoke -p threads 1"),
     (r"training=6000, evaluation=1000", "training=12, evaluation=20"),
-    (r"warmup-warmup-desktop", "warmup-warmup-smoke"),
+    (r"synthetic-desktop/warmup-seed0", "synthetic-smoke/D3-seed0"),
     (r"/path/to/RHD_published_v2|\bPATH\b", "~/data/RHD_published_v2"),
     (r"\bx0 y0 x1 y1\b", "120 80 460 430"),
     (r"PYTHON=python3\.12 \.\.\.", "PYTHON=python3 book"),

@@ -11,6 +11,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from handpose import pretrained
 from handpose.experiments import find_preset
+from handpose.results import obtain
 from handpose.runs import run_stage
 
 SMALL = "smoke+training=40+evaluation=12+disentangle_epochs=1"
@@ -62,6 +63,18 @@ def test_another_file_under_the_same_name_is_another_run(official, tmp_path):
     pretrained.take_in(tmp_path / f"{name}.safetensors", tmp_path)
     second = run_stage("disentangle", "baseline", preset, **options)
     assert first.card["identity"] != second.card["identity"]
+
+
+def test_the_run_card_of_a_result_leads_to_its_networks(tmp_path, monkeypatch):
+    """Others of the same name may lie beside them."""
+    result = obtain("D3", "warmup", preset=SMALL, output_dir=tmp_path, progress=False, device="cpu")
+    monkeypatch.chdir(result.folder)
+    assert pretrained.take_in("run.json", tmp_path) == result.folder.name == "warmup-seed0"
+    kept, [stage] = load_file(tmp_path / "weights" / "warmup-seed0.safetensors"), (tmp_path / "stages").glob("warmup-*")
+    assert torch.equal(kept["conv1.weight"], load_file(stage / "networks.safetensors")["rgb_encoder.backbone.conv1.weight"])
+    (stage / "run.json").unlink()
+    with pytest.raises(FileNotFoundError, match="the networks of this run are not on this machine"):
+        pretrained.take_in(result.folder / "run.json", tmp_path)
 
 
 def test_the_backbone_of_a_run_of_ours_is_taken(official, tmp_path):
