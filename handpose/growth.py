@@ -43,7 +43,7 @@ class Work:
 
 
 _OURS, _PEERS = tuple(ROWS), tuple(PEERS)
-_TEN_TIMES = "paper+training=412580+evaluation=27280"
+_TEN_TIMES = "paper+training={}+evaluation={}".format(*(10 * count for count in frames_of("paper", "rhd")))
 WORKS = (
     Work("`quick`, Tables 1 and 2", _OURS, "quick"),
     Work("`quick`, the seven of Table 3", _PEERS, "quick"),
@@ -81,9 +81,11 @@ def measured_speed(measured):
 
     The median over those of our own rows; None where there are none.
     """
-    pixels = find_preset("desktop").size ** 2
-    ours = {key: list(seconds.values()) for key, seconds in measured.items() if key in trainings(ROWS, "desktop")}
-    speeds = [images_of(stage, "desktop") * pixels * RESNET18_PER_PIXEL / statistics.mean(seconds) for (_, stage), seconds in ours.items()]
+    pixels, ours = find_preset("desktop").size ** 2, trainings(ROWS, "desktop")
+    speeds = [
+        images_of(stage, "desktop") * pixels * RESNET18_PER_PIXEL / statistics.mean(seconds.values())
+        for (owner, stage), seconds in measured.items() if (owner, stage) in ours
+    ]  # fmt: skip
     return statistics.median(speeds) if speeds else None
 
 
@@ -92,12 +94,12 @@ def training_time(work, device, measured):
 
     None where ``measured`` lacks what that would come from.
     """
-    processor = measured_speed(measured)
-    if processor is None or not trainings(work.rows, work.preset) <= set(measured):
+    processor, needed = measured_speed(measured), trainings(work.rows, work.preset)
+    if processor is None or not needed <= set(measured):
         return None
     settings, total = find_preset(work.preset), 0.0
     size, basis = settings.size, find_preset("desktop")
-    for owner, stage in trainings(work.rows, work.preset):
+    for owner, stage in needed:
         seconds = measured[owner, stage]
         again = 1 if stage == "warmup" else work.seeds
         if work.recorded and device.kind == "cpu":
