@@ -63,8 +63,8 @@ PRESETS = {
         weights="warmup", precision="32-true", cost="two minutes on two cores; its figures mean nothing",
     ),
     "minutes": Preset(
-        training=2048, evaluation=512, frame_size=192, size=64, batch=32, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
-        warmup_epochs=6, disentangle_epochs=4, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
+        training=1536, evaluation=512, frame_size=192, size=64, batch=32, learning_rate=8e-4, finetuning_rate=2e-4, decay=True,
+        warmup_epochs=4, disentangle_epochs=3, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
         flip_probability=0.0, weights="warmup", cost="two minutes a row on two cores",
     ),
     "quick": Preset(
