@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from .tables import MEAN_POSE, METHODS, NOT_RUN, PAPER, PAPER_STB, percent
+from .tables import MEAN_POSE, METHODS, NOT_RUN, PAPER, PAPER_STB, PROTOCOLS, percent
 
 _BOX = '<div class="results-table" style="overflow-x: auto" tabindex="0"><table class="dataframe">{}</table></div>'
 
@@ -26,7 +26,7 @@ def as_html(table, link="row-{}.html", caption=""):
         has_run = name[0] != MEAN_POSE and NOT_RUN not in values
         address = link.format(METHODS.get(name[0], name[0])) if link and has_run else ""
         cells = _cell(name[0], address, "th") + "".join(f"<td>{html.escape(part)}</td>" for part in name[1:])
-        cells += "".join(_cell(value, "" if column[0] in (PAPER, PAPER_STB) else address) for column, value in zip(columns, values))
+        cells += "".join(_entry(column[0], value, address) for column, value in zip(columns, values))
         body += f"<tr>{cells}</tr>"
     caption = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return _BOX.format(f"{caption}<thead>{head}</thead><tbody>{body}</tbody>")
@@ -48,6 +48,12 @@ def _head(columns, level, index_names):
     return f"<tr>{cells}</tr>"
 
 
+def _entry(heading, value, address):
+    if heading == PROTOCOLS:
+        return f'<td class="words">{html.escape(value)}</td>'
+    return _cell(value, "" if heading in (PAPER, PAPER_STB) else address)
+
+
 def _cell(value, address, tag="td"):
     text = _linked(f"{value:.2f}" if isinstance(value, float) else str(value), address)
     return f'<th scope="row">{text}</th>' if tag == "th" else f'<td style="text-align: right">{text}</td>'
@@ -59,7 +65,7 @@ def amount(effect, unit):
         return NOT_RUN
     if unit == "times":
         return f"times {np.exp(effect.mean):.2f}"
-    scores = f" ({effect.base + effect.mean + 0.0:.3f} against {effect.base + 0.0:.3f})" if np.isfinite(effect.base) else ""
+    scores = f" ({effect.base + effect.mean:z.3f} against {effect.base:z.3f})" if np.isfinite(effect.base) else ""
     ending = {"mm": f" mm ({_signed(100 * effect.relative, 1)} %)", "score": scores}.get(unit, f" {unit}")
     return f"{_signed(effect.mean, _DIGITS.get(unit, 2))}{ending}"
 

@@ -1,4 +1,4 @@
-"""Table 3: the seven methods beside the paper's own, what each costs, and how the published figures were measured."""
+"""Table 3: the seven methods beside the paper's own, how the published figures were measured, and what each costs."""
 
 import numpy as np
 import pandas as pd
@@ -7,14 +7,15 @@ from .cost import cost_of, training_speeds
 from .effects import paired_effect
 from .experiments import TABLE_3
 from .runs import measure
-from .tables import METHODS, PAPER, PAPER_STB, mean_and_spread, run_name, seeds_of
+from .tables import METHODS, PAPER, PAPER_STB, PROTOCOLS, mean_and_spread, run_name, seeds_of
 
 
-def comparison_table(results, seeds=None):
+def comparison_table(results, seeds=None, protocols=False):
     """Table 3: MEPE and AUC of other methods on RHD and STB as the paper quotes them, and ours on this run's data.
 
     DataFrame of texts, indexed by method; our column is named as in ``ablation_table``. Methods that have not been trained
-    are "not run" there: figures measured on other data don't stand in for it.
+    are "not run" there: figures measured on other data don't stand in for it. ``protocols``: also how the quoted figures
+    were measured, as far as is known, and whether they can be held against the paper's.
     """
     found = {METHODS[method]: seeds_of(results, METHODS[method], seeds) for method in TABLE_3}
     ours, lines = run_name(results, found), []
@@ -29,6 +30,7 @@ def comparison_table(results, seeds=None):
         lines.append(
             {"method": method}
             | {key: "" if value is None else f"{value:.{digits[key[1]]}f}" for key, value in quoted.items()}
+            | ({(PROTOCOLS, "protocol"): line.protocol, (PROTOCOLS, "comparable with the paper's?"): line.comparable} if protocols else {})
             | {(ours, name): mean_and_spread([one[key] for one in measured], digits[name])
                for key, name in (("mepe", "MEPE (mm)"), ("auc", "AUC 20-50"))}
         )  # fmt: skip
@@ -77,14 +79,3 @@ def peers_effects(results, seeds=None):
             ours, theirs = ([results.errors(one, seed).mean(1) for seed in common] for one in ("D3", row))
             found[method] = paired_effect(ours, theirs, common)
     return found
-
-
-def published_table():
-    """How the figures that the paper quotes were measured, and whether they can be compared: DataFrame of texts, by method."""
-    lines = {
-        method: {
-            PAPER: f"{line.rhd:.2f} mm", PAPER_STB: "" if line.stb is None else f"{line.stb:.2f} mm",
-            "protocol of these figures": line.protocol, "comparable with the paper's?": line.comparable,
-        } for method, line in TABLE_3.items()
-    }  # fmt: skip
-    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")

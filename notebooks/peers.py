@@ -85,7 +85,7 @@ from handpose.peers import what_we_know
 from handpose.results import Results, dataset_name, obtain, results_folder
 from handpose.tables import MEAN_POSE, METHODS, seeds_of
 from handpose.tables_html import as_html, verdict_html
-from handpose.tables_peers import comparison_table, peers_effects, peers_table, published_table
+from handpose.tables_peers import comparison_table, peers_effects, peers_table
 
 # %% [markdown]
 # ## The runs
@@ -129,17 +129,13 @@ if fewer:
 # ## Table 3, measured
 #
 # Mean ± standard deviation over seeds where there are several. A method's name leads to its page. The first two pairs of columns
-# are the paper's, on RHD and STB; the last is ours, on the data named there. They can't be compared as numbers.
+# are figures that the paper quotes, on RHD and STB. Between them and ours: how they were measured, as far as that is known, and
+# whether they can be held against the paper's own. The last pair is ours, on the data named there. The paper's numbers and
+# ours can't be compared.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 link = "row-{}.html"
-HTML(as_html(comparison_table(results, chosen), link, f"Table 3: the figures that the paper quotes, and all methods on {data_name}, preset {preset}"))
-
-# %% [markdown]
-# How the quoted figures were measured, as far as that is known, and whether they can be held against each other:
-
-# %% tags=["hide-input"]
-in_words(published_table(), "Where the quoted figures come from")
+HTML(as_html(comparison_table(results, chosen, protocols=True), link, f"Table 3: the figures that the paper quotes, and all methods on {data_name}, preset {preset}"))
 
 # %% [markdown]
 # ## What each costs

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from handpose.effects import paired_effect
+from handpose.experiments import TABLE_3
 from handpose.results import Results
 from handpose.skeleton import JOINTS
-from handpose.tables import ablation_table, counted, mean_and_spread, per_finger_table, per_joint_table
+from handpose.tables import PAPER, PAPER_STB, PROTOCOLS, ablation_table, counted, mean_and_spread, per_finger_table, per_joint_table
 from handpose.tables_html import amount, as_html, claims_html, interval, verdict_html
-from handpose.tables_peers import comparison_table, peers_effects, peers_table, published_table
+from handpose.tables_peers import comparison_table, peers_effects, peers_table
 
 HANDS = np.random.default_rng(0).uniform(-60, 60, (10, 21, 3)).round(2)
 HANDS -= ((HANDS[:, 0] + HANDS[:, 9]) / 2).round(2)[:, None]  # relative to the root, but for a rounding
@@ -195,10 +196,13 @@ def test_table_3_with_methods_that_were_trained_here(tmp_path):
     assert cost.loc["Gu et al. 2020"].tolist() == ["not run", "", "not run", "", "", "", ""]
 
 
-def test_of_every_published_figure_it_is_said_how_it_was_measured():
-    table = published_table()
-    assert len(table) == 8 and table.loc["Iqbal et al. 2018", "paper, STB"] == ""
-    assert (table["protocol of these figures"] != "").all() and (table["comparable with the paper's?"][:-1] != "").all()
+def test_of_every_published_figure_the_same_table_says_how_it_was_measured(results):
+    table = comparison_table(results, protocols=True)
+    assert len(table) == 8 and table.drop(columns=PROTOCOLS).equals(comparison_table(results))
+    assert list(table.columns.get_level_values(0).unique())[:3] == [PAPER, PAPER_STB, PROTOCOLS]
+    words = table[PROTOCOLS]
+    assert (words["protocol"] != "").all() and (words["comparable with the paper's?"][:-1] != "").all()
+    assert f'<td class="words">{TABLE_3["Moon et al. 2020"].comparable}</td>' in as_html(table)
 
 
 def test_table_3_without_our_row_says_so(results):
