@@ -148,14 +148,16 @@ def show_run(*results):
     if len(results) == 1:
         return show_card(results[0].card, unfolded=False)
     cards = [result.card for result in results]
+    presets = list(dict.fromkeys(card["preset"] for card in cards))
     lines = [
-        (card["row"], card["seed"], f"{card['metrics']['mepe']:.2f}", f"{card['seconds']:.0f}", (card["commit"] or "")[:12], card["identity"])
-        for card in cards
+        (card["row"], *(card["preset"],) * (len(presets) > 1), card["seed"], f"{card['metrics']['mepe']:.2f}", f"{card['seconds']:.0f}",
+         (card["commit"] or "")[:12], card["identity"]) for card in cards
     ]  # fmt: skip
-    names = ("row", "seed", "MEPE (mm)", "training (s)", "commit", "identity")
+    names = ("row", *("preset",) * (len(presets) > 1), "seed", "MEPE (mm)", "training (s)", "commit", "identity")
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in line) + "</tr>" for line in lines)
     head = "".join(f"<th>{name}</th>" for name in names)
-    summary = f"Runs: {len(cards)} on {dataset_name(cards[0])}, preset {cards[0]['preset']}, {_listed(cards, 'seed')}"
+    size = f"preset {presets[0]}" if len(presets) == 1 else f"{len(presets)} presets"
+    summary = f"Runs: {len(cards)} on {dataset_name(cards[0])}, {size}, {_listed(cards, 'seed')}"
     return display(_folded(summary, f"<table><tr>{head}</tr>{rows}</table>"), raw=True)
 
 

@@ -148,6 +148,7 @@ if not any(label.endswith(f", {LARGE}") for label in beside):
 # %% caption="Hold your row against the curves named after the same preset; those of the recorded run saw more." mystnb={"image": {"alt": "PCK curves: your row, rows trained for as long, rows of the recorded run, the mean pose"}} tags=["hide-input"]
 figures.pck_bands(drawn, results.target, root=results.root_joint)
 plt.show()
+show_run(result, *[one for _, runs in beside.values() for one in runs])
 
 # %% [markdown]
 # The fair ones alone, and at the right how much more of the joints each has within a threshold than the baseline.
@@ -157,6 +158,7 @@ fair = {label: predictions for label, predictions in drawn.items() if not label.
 if f"baseline, {preset}" in fair:
     figures.pck_bands(fair, results.target, root=results.root_joint, against=f"baseline, {preset}")
     plt.show()
+    show_run(result, *[one for label, (_, runs) in beside.items() if label in fair for one in runs])
 
 # %% [markdown]
 # All of them once more: a click on a name switches its line off, a double click leaves it alone.
@@ -189,6 +191,7 @@ labels = [f"{results.frame[place]} ({errors[place]:.0f} mm)" for place in places
 show(figures_pose.interactive_poses(poses, labels, root=results.root_joint), "poses-change-row",
      f"3D hands side by side: {', '.join(poses)}; {len(places)} evaluation frames",
      "Your row between the truth and the others, from your best frame to your worst. Drag one hand and the others turn with it.")
+show_run(*[runs[0] for _, runs in list(curves.values())[:3]])
 
 # %% caption="The number above a hand is its mean error." mystnb={"image": {"alt": "The same frames as a still picture: the ground truth and the predictions in 3D"}} tags=["hide-input"]
 notes = {label: joint_errors(pose, poses["ground truth"], results.root_joint).mean(1) for label, pose in poses.items()}

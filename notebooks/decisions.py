@@ -128,6 +128,12 @@ display(HTML(as_html(measures_text(measures(results)), "The same predictions, me
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 table = measured(*where)
+others = []
+for variant in VARIANTS:
+    folder = results_folder(variant.preset(preset), *where[1:])
+    if folder.exists():
+        found = Results(folder)
+        others += [found[variant.row, seed] for seed in found.seeds(variant.row)]
 display(HTML(as_html(measured_text(table), "Rows trained with one other setting")))
 compared = sorted({seed for text in table["seeds"] if text for seed in text.split(", ")})
 missing = table.loc[table["verdict"] == "not run", "setting"]
@@ -141,6 +147,7 @@ if len(missing):
 if len(missing) < len(table):
     forest_plot(table)
     plt.show()
+    show_run(*used, *others)
 
 # %% [markdown]
 # **How strong should the adversarial term be?** It pulls the pose latents of pictures towards those of true poses. The
@@ -166,12 +173,6 @@ if len(missing) < len(table):
 # ## Where this comes from
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-others = []
-for variant in VARIANTS:
-    folder = results_folder(variant.preset(preset), *where[1:])
-    if folder.exists():
-        found = Results(folder)
-        others += [found[variant.row, seed] for seed in found.seeds(variant.row)]
 for result in used + others:
     if result.stale:
         print(f"stale: row {result.card['row']}, preset {result.card['preset']}, seed {result.card['seed']}: {result.stale}")

@@ -230,6 +230,7 @@ else:
             for number, (frame, _) in zip(picked, drawn)
         ]
     show_pictures(figures_inside.pairs_static([images for _, images in drawn], joints, width=9))
+    show_run(*[first[row] for row in paired])
 
 # %% [markdown]
 # The same hands to turn: the row without any of the method's parts beside the whole method.
@@ -242,6 +243,7 @@ if ends:
     show(figures_inside.interactive_pairs(poses, [str(results.frame[place]) for place in places]), "pairs",
          f"3D hands predicted from the unchanged picture, with another background, and in another light: {' beside '.join(ends)}",
          "The closer the three coloured hands lie to each other, the less the row minds background and light.")
+    show_run(*[first[row] for row in ends.values()])
 
 # %% [markdown]
 # How far the prediction moves from the one for the unchanged picture, mean over the joints of a hand. Boxes hold the middle

@@ -201,6 +201,7 @@ if effects:
     forest_plot([(method, -1, effect, None) for method, effect in effects.items()], f"difference in MEPE (mm), {data_name}, {preset}",
                 ("proposed less the other", ""))
     plt.show()
+    show_run(*everyone)
 
 # %% [markdown]
 # ## The same hands, by each method

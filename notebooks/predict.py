@@ -96,7 +96,7 @@ from IPython.display import HTML, display
 import handpose
 from handpose import figures_own, own_picture, pictures
 from handpose.given import ALL, ONLY, given, unpack
-from handpose.notebook import project_path, show, show_card, show_pictures
+from handpose.notebook import project_path, show, show_card, show_pictures, show_run
 from handpose.photo import read_photo
 from handpose.results import Results, obtain
 from handpose.runs import open_run, prepare_data
@@ -159,6 +159,7 @@ if pose:
 # %% tags=["hide-input", "nbval-ignore-output"]
 if pose:
     print(*wrapped(own_picture.pose_lines(pose)), sep="\n")
+    show_run(result)
 
 # %% [markdown]
 # ## The hand in 3D
@@ -170,10 +171,15 @@ if pose:
     drawing = figures_own.interactive_hand(pose.relative, f"{pose.hand} hand", everything.root_joint)
     show(drawing, "own-hand", f"The predicted {pose.hand} hand in 3D: 21 joints and the bones between them",
     "What the network answers, in millimetres. Point at a joint for its name and place.")
+    show_run(result)
 
 # %% caption="One prediction from three sides. Depth, seen from the left and from above, is what a single picture tells least." mystnb={"image": {"alt": "The predicted hand, still: as the camera sees it, from the left, from above"}} tags=["hide-input"]
 if pose:
     show_pictures(figures_own.three_views(pose.relative, everything.root_joint))
+
+# %% tags=["remove-input", "nbval-ignore-output"]
+if pose:
+    show_run(result)
 
 # %% [markdown]
 # The table of joints, as it is written to the CSV: relative to the root, in the camera's frame, and on the picture.
@@ -266,6 +272,7 @@ else:
 if measured is not None:
     figures_own.cost_bars(measured.errors, ALL)
     plt.show()
+    show_run(result)
 
 # %% [markdown]
 # And the estimated root: how far from the true one, in the median frame.

@@ -221,6 +221,9 @@ else:
     titles = [f"{kind}: {errors[place]:.0f} mm" for kind, place in zip(["median"] * 3 + ["worst"] * 3, places)]
     show_pictures(figures.poses_on_pictures([photo.image for photo in photos], drawn, titles))
 
+# %% tags=["remove-input", "nbval-ignore-output"]
+show_run(results[0])
+
 # %% [markdown]
 # From the best to the worst, by rank of their error: turn them with the mouse, choose the frame with the slider. Below,
 # the same as a still picture.

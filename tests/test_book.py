@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -83,6 +84,25 @@ def test_the_recorded_run_is_small():
 def test_nothing_in_the_recorded_run_is_stale():
     """A change of code, notebook or preset behind a recorded result: run `make pages`, or record a new run."""
     assert book.stale() == {}
+
+
+def test_under_every_figure_of_a_run_stands_its_run_card():
+    """In the cell that draws it, or in the next."""
+
+    def holds(cell, *kinds, text=()):
+        bundles = [output.get("data", {}) for output in cell.get("outputs", [])]
+        return any(set(kinds) & set(bundle) or bundle.get("text/plain", "").startswith(text) for bundle in bundles)
+
+    figures, bare = 0, []
+    for page in sorted((ROOT / "book" / "runs").glob("*.ipynb")):
+        cells = [cell for cell in nbformat.read(page, 4).cells if cell.cell_type == "code"]
+        for cell, following in zip(cells, [*cells[1:], {}]):
+            of_run = page.stem not in ("data", "datasets") and "figures_losses" not in cell.source  # those are of frames
+            if of_run and holds(cell, "image/png", "image/jpeg", text="<figure "):
+                figures += 1
+                if not any(holds(one, text="<run card>") for one in (cell, following)):
+                    bare.append(f"{page.stem}: {cell.source[:60]}")
+    assert figures > 200 and not bare
 
 
 def test_the_recorded_run_was_made_of_the_hands_that_the_code_renders_now(tmp_path):
