@@ -14,7 +14,7 @@ import pytest
 from sphinx.errors import SphinxError
 
 from handpose.records import read_check
-from tests.bench import inputs, networks, sharing
+from tests.bench import inputs, networks, profiled, sharing
 from tests.mutants import EQUIVALENT, RESULT, TESTS, judged, mutants_of, source_digest
 
 ROOT = Path(__file__).parents[1]
@@ -216,6 +216,15 @@ def test_a_training_that_died_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(sharing, "_work", divmod)  # which takes no barrier: an error in the process
     with pytest.raises(RuntimeError, match="a training ended with exit code 1"):
         sharing._rate(2, 1)
+
+
+def test_a_profile_adds_up_to_the_whole():
+    names = ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::native_batch_norm", "aten::addmm", "aten::grid_sampler_2d", "aten::relu")
+    kinds = ["convolutions", "convolutions", "batch normalisation", "linear layers", "warp of the pictures", "other operations"]
+    assert [profiled.kind_of(name) for name in names] == kinds
+    found = profiled.shares(dict.fromkeys(names, 1.0), 8.0)
+    assert list(found.items())[0] == ("convolutions", 0.25) and sum(found.values()) == pytest.approx(1)
+    assert list(found.values())[-1] == pytest.approx(0.25)
 
 
 def test_benchmarks_are_measured_and_kept(tmp_path):

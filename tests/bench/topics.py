@@ -1,9 +1,9 @@
 """The benchmarks by name."""
 
-from tests.bench import frames, inputs, networks, sharing
+from tests.bench import frames, inputs, networks, profiled, sharing
 
 TOPICS = {
-    "training": networks.of_training, "arithmetic": networks.of_arithmetic, "input": inputs.of_inputs,
+    "training": networks.of_training, "profile": profiled.of_profile, "arithmetic": networks.of_arithmetic, "input": inputs.of_inputs,
     "losses": networks.of_losses, "alignment": networks.of_frozen_phase,
     "prediction": networks.of_prediction, "rendering": frames.of_rendering, "shards": frames.of_shards, "sharing": sharing.of_rows,
     "cores": sharing.of_processes,
