@@ -11,7 +11,7 @@ from .skeleton import FINGERS, JOINTS, finger_of
 MEAN_POSE, NOT_RUN = "mean pose", "not run"
 PAPER, PAPER_STB = "paper, RHD", "paper, STB"
 #: How figures that the paper quotes were measured: texts.
-PROTOCOLS = "those figures"
+PROTOCOLS = "the figures that the paper quotes"
 #: The row of ours that stands for a line of Table 3.
 METHODS = {method: next((name for name, peer in PEERS.items() if peer.published == method), "D3") for method in TABLE_3}
 

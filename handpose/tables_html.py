@@ -42,7 +42,8 @@ def _head(columns, level, index_names):
         while not last and place + span < len(columns) and columns[place + span][: level + 1] == columns[place][: level + 1]:
             span += 1
         width = f' colspan="{span}"' if span > 1 else ""
-        side = "right" if last else "center"  # over figures, which stand at the right
+        figures = columns[place][0] != PROTOCOLS
+        side = ("right" if last else "center") if figures else "left"  # over figures, which stand at the right
         cells += f'<th scope="col"{width} style="text-align: {side}">{html.escape(str(columns[place][level]))}</th>'
         place += span
     return f"<tr>{cells}</tr>"

@@ -30,9 +30,9 @@ def comparison_table(results, seeds=None, protocols=False):
         lines.append(
             {"method": method}
             | {key: "" if value is None else f"{value:.{digits[key[1]]}f}" for key, value in quoted.items()}
-            | ({(PROTOCOLS, "protocol"): line.protocol, (PROTOCOLS, "comparable with the paper's?"): line.comparable} if protocols else {})
             | {(ours, name): mean_and_spread([one[key] for one in measured], digits[name])
                for key, name in (("mepe", "MEPE (mm)"), ("auc", "AUC 20-50"))}
+            | ({(PROTOCOLS, "measured how"): line.protocol, (PROTOCOLS, "comparable with its own?"): line.comparable} if protocols else {})
         )  # fmt: skip
     table = pd.DataFrame(lines).set_index("method")
     table.columns = pd.MultiIndex.from_tuples(table.columns)

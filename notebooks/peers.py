@@ -129,13 +129,13 @@ if fewer:
 # ## Table 3, measured
 #
 # Mean ± standard deviation over seeds where there are several. A method's name leads to its page. The first two pairs of columns
-# are figures that the paper quotes, on RHD and STB. Between them and ours: how they were measured, as far as that is known, and
-# whether they can be held against the paper's own. The last pair is ours, on the data named there. The paper's numbers and
-# ours can't be compared.
+# are figures that the paper quotes, on RHD and STB. The third is ours, on the data named there: it can't be compared with the
+# paper's. At the right, for who scrolls: how the quoted figures were measured, as far as that is known, and whether they can
+# be held against the paper's own.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 link = "row-{}.html"
-HTML(as_html(comparison_table(results, chosen, protocols=True), link, f"Table 3: the figures that the paper quotes, and all methods on {data_name}, preset {preset}"))
+HTML(as_html(comparison_table(results, chosen, protocols=True), link, f"Table 3: the figures quoted, and ours on {data_name}, preset {preset}"))
 
 # %% [markdown]
 # ## What each costs
