@@ -83,7 +83,7 @@ def prepare(phase, calm, folder):
         _recorded_run(folder)
     elif phase == "book":
         for name in ("book", "handpose", "notebooks", "tests"):
-            ignore = shutil.ignore_patterns("__pycache__", "results", "row-*", "runs")
+            ignore = shutil.ignore_patterns("__pycache__", "results", "row-*", "runs", "checks")  # the soak writes there
             shutil.copytree(ROOT / name, folder / "site" / name, ignore=ignore)
         shutil.copy(ROOT / "_config.yml", folder / "site")
         (folder / "site" / "_toc.yml").write_text("format: jb-book\nroot: book/glossary\nchapters:\n- file: book/runs/refine\n")

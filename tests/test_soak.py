@@ -114,6 +114,13 @@ def test_a_part_that_does_not_recover_is_noticed(tmp_path, monkeypatch, outcomes
     assert (point["wrong"], point["recovered"]) == (wrong, not wrong) and point["phase"] == "frames"
 
 
+def test_the_soaks_own_record_is_no_part_of_what_it_ends(tmp_path):
+    """`make soak` writes it between one point and the next; a book with another one would not be the undisturbed book."""
+    kills.prepare("book", tmp_path / "calm", tmp_path / "point")
+    site = tmp_path / "point" / "site" / "book"
+    assert (site / "_ext" / "checks.py").exists() and not (site / "checks").exists()
+
+
 def test_the_recorded_soak_and_fuzzing_are_whole():
     kept = {name: read_json(kills.ROOT / "book" / "checks" / f"{name}.json") for name in ("soak", "fuzz")}
     assert kept["soak"]["done"] == kept["soak"]["count"] == len(kept["soak"]["points"]) == 50
