@@ -22,6 +22,13 @@ PRESET = "minutes+training=1024+evaluation=64+disentangle_epochs=1"
 ROW = "D3"
 
 
+def epoch(stage, data):
+    """Train ``stage`` for one epoch in the loop that all runs go through: its history."""
+    module = STAGES[stage](untrained(stage, ROW, PRESET), find_row(ROW), find_preset(PRESET))
+    with tempfile.TemporaryDirectory() as folder:
+        return train(module, data.training, data.evaluation, folder, 0, make_fabric(find_preset(PRESET).precision, "cpu"), progress=False)
+
+
 def of_training():
     """End to end against the bare network: the same stage on a batch in memory, on one thread each."""
     torch.set_num_threads(1)
@@ -29,10 +36,7 @@ def of_training():
     data = prepare_data(PRESET, output_dir="runs/bench", progress=False)
 
     def trained():
-        stage = STAGES["disentangle"](untrained("disentangle", ROW, PRESET), find_row(ROW), settings)
-        with tempfile.TemporaryDirectory() as folder:
-            history = train(stage, data.training, data.evaluation, folder, 0, make_fabric(settings.precision, "cpu"), progress=False)
-        return 1 / history[-1]["images_per_second"]
+        return 1 / epoch("disentangle", data)[-1]["images_per_second"]
 
     steps = Steps("disentangle", ROW, PRESET)
     bare = lambda: min(steps.seconds() for _ in range(16)) / settings.batch  # noqa: E731

@@ -1,18 +1,14 @@
 """Where the time of training goes: the whole loop under PyTorch's profiler, by kind of operation."""
 
 import re
-import tempfile
 import time
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from handpose.experiments import find_preset, find_row
-from handpose.runs import prepare_data, untrained
-from handpose.stages import STAGES
-from handpose.train import make_fabric, train
+from handpose.runs import prepare_data
 from tests.bench import Figure
-from tests.bench.networks import PRESET, ROW
+from tests.bench.networks import PRESET, epoch
 
 #: Kinds of operations by their names in PyTorch, forward and backward; the first that fits counts.
 KINDS = {
@@ -41,19 +37,12 @@ def shares(operations, whole):
 def of_profile():
     """One epoch of stage 1 and one of stage 3, each after one that warms up, on one thread."""
     torch.set_num_threads(1)
-    settings = find_preset(PRESET)
     data = prepare_data(PRESET, output_dir="runs/bench", progress=False)
-
-    def epoch(stage):
-        module = STAGES[stage](untrained(stage, ROW, PRESET), find_row(ROW), settings)
-        with tempfile.TemporaryDirectory() as folder:
-            return train(module, data.training, data.evaluation, folder, 0, make_fabric(settings.precision, "cpu"), progress=False)
-
     for number, stage in ((1, "disentangle"), (3, "refine")):
-        epoch(stage)
+        epoch(stage, data)
         began = time.perf_counter()
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
-            epoch(stage)
+            epoch(stage, data)
         whole = time.perf_counter() - began
         operations = {event.key: event.self_cpu_time_total / 1e6 for event in profiler.key_averages()}
         for kind, share in shares(operations, whole).items():
