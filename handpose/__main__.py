@@ -1,15 +1,18 @@
-"""Command line of the package: ``python -m handpose predict IMAGE --hand right --box x0 y0 x1 y1``."""
+"""Command line of the package.
+
+``python -m handpose predict IMAGE --hand right --box x0 y0 x1 y1`` predicts a pose, ``python -m handpose train D3`` trains a row.
+"""
 
 import argparse
 import sys
 
 
 def main(arguments=None):
-    """Predict the pose of one hand in a picture, or in several; returns the exit status."""
+    """Parse the command line and do what it says; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m handpose", description="3D hand pose from one picture.")
     commands = parser.add_subparsers(dest="command", required=True)
     predict = commands.add_parser(
-        "predict", help=main.__doc__, description=main.__doc__,
+        "predict", help=_predict.__doc__, description=_predict.__doc__,
         epilog="Written beside each picture, or into --out: NAME-pose.png, .html (the hand, to turn), .csv, .json.",
     )  # fmt: skip
     predict.add_argument("pictures", nargs="+", metavar="IMAGE", help="JPEG, PNG, WebP ...; several share all that follows")
@@ -26,11 +29,40 @@ def main(arguments=None):
     predict.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="default: cpu")
     predict.add_argument("--out", metavar="FOLDER", help="where to write; default: beside each picture")
     predict.add_argument("--format", choices=("csv", "json"), help="the joints in one format only; default: both")
-    options = parser.parse_args(arguments)
-    return _predict(options)
+    train = commands.add_parser(
+        "train", help=_train.__doc__, description=_train.__doc__,
+        epilog="On several GPUs: torchrun --standalone --nproc-per-node 2 -m handpose train D3 --preset paper. Each takes its share of every batch.",
+    )  # fmt: skip
+    train.add_argument("row", help="D3 say, or one of the seven methods, Moon say")
+    train.add_argument("--preset", default="quick", help="quick (default), or one with settings changed: desktop+beta=1e-4")
+    train.add_argument("--dataset", default="synthetic", help="synthetic (default), rhd or stb")
+    train.add_argument("--data-root", metavar="FOLDER", help="where the dataset lies; synthetic hands are rendered")
+    train.add_argument("--output-dir", metavar="FOLDER", default="runs", help="default: runs")
+    train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: a GPU where there is one")
+    for name, least in (("seed", 0), ("threads", 1)):
+        train.add_argument(f"--{name}", type=int, default=least, help=f"default: {least}")
+    options = vars(parser.parse_args(arguments))
+    return {"predict": _predict, "train": _train}[options.pop("command")](argparse.Namespace(**options))
+
+
+def _train(options):
+    """Train all stages of one row that are missing, and keep its result; an interrupted run goes on."""
+    from . import processes
+    from .results import obtain
+
+    try:
+        result = obtain(**vars(options))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if processes.rank() == 0:
+        card = result.card
+        print(f"row {card['row']}: MEPE {card['metrics']['mepe']:.2f} mm, AUC {card['metrics']['auc']:.3f}, {card['seconds']:.0f} s: {result.folder}")
+    return 0
 
 
 def _predict(options):
+    """Predict the pose of one hand in a picture, or in several."""
     from . import own_picture  # torch is only imported when it is needed
     from .notebook import project_path
     from .photo import read_photo

@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
 
+from .processes import noise
+
 POSE_LATENT = 64
 CONTEXT_LATENT = 64
 HIDDEN = 512
@@ -18,7 +20,7 @@ _FIRST_LOG_VARIANCE = -5.0
 
 def sample(mean, log_variance):
     """Reparameterised draw from N(mean, exp(log_variance)): (B, D) twice -> (B, D)."""
-    return mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+    return mean + noise(mean) * (0.5 * log_variance).exp()
 
 
 def _gaussian(features):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import analysis, explorer, metrics
+from . import analysis, explorer, metrics, processes
 from . import given as knowledge
 from .experiments import find_preset, find_row, row_stages, stage_owner, stage_settings
 from .records import PACKAGE, atomic_path, digest, only_one, read_arrays, read_json, write_json
@@ -178,7 +178,8 @@ def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
             runs.append(run_stage(part, row, **options))
             if part == stage:
                 break
-        _save(folder, name, row, seed, runs, options, analysed and name in ANALYSED)
+        with processes.first():
+            _save(folder, name, row, seed, runs, options, analysed and name in ANALYSED)
     return Results(folder)[name, seed]
 
 

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from . import metrics, peers, pretrained
+from . import metrics, peers, pretrained, processes
 from .data import RHD, STB, write_shards, write_synthetic
 from .data.synthetic.write import VERSION as GENERATOR
 from .data.untrusted import exists, one_line
@@ -152,14 +152,16 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     """Train ``stage`` of ``row`` and measure it; the stages below it first. Returns its ``Run``.
 
     A finished stage is only opened; an interrupted one goes on from its last epoch. ``threads`` is the
-    number of processor threads for this process. Raises ValueError for unknown names, where the preset's weights
+    number of processor threads for this process; of several, started by torchrun, all call this (``processes``). Raises ValueError for unknown names, where the preset's weights
     can't be had, without the GPU that was asked for, and for a full disk, too little memory and the like (``trouble``);
     NotFinite when the loss is no longer finite. What was trained until then stays.
     """
     settings = stage_settings(stage, row, preset, seed)
     make_fabric(settings["precision"], device)  # a GPU that isn't there is said before hands are rendered
     torch.set_num_threads(threads)
-    data = prepare_data(preset, dataset, data_root, output_dir, progress)
+    progress = progress and processes.rank() == 0
+    with processes.first():
+        data = prepare_data(preset, dataset, data_root, output_dir, progress)
     stages = row_stages(row, preset)
     place = stages.index(stage)
     arguments = (row, preset, dataset, data_root, seed, output_dir, threads, device, progress)
@@ -170,7 +172,8 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     owner, seed = stage_owner(stage, row), settings["seed"]
     # Without what was changed in the preset's name: the identity knows it, and stages that don't depend on it are shared.
     folder = Path(output_dir) / "stages" / f"{owner}-{stage}-{preset.partition('+')[0]}-seed{seed}-{identity}"
-    with said_plainly(f"stage {stage} of row {owner} is trained"), only_one(folder, folder / "run.json") as may_write:
+    with said_plainly(f"stage {stage} of row {owner} is trained"), processes.one_group(folder, folder / "run.json") as may_write:
+        may_write = may_write and processes.rank() == 0
         if may_write:
             sweep(folder)
         if not (folder / "run.json").exists():
@@ -284,6 +287,8 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
         predicted = predict(networks, data.evaluation, preset.size, fabric)
     if not np.isfinite(predicted).all():
         raise NotFinite(f"the networks of stage {stage} predict poses that are not finite: lower the learning rate")
+    if processes.rank() > 0:  # the first writes what all have found
+        return
     write_json(folder / "history.json", history)
     with atomic_path(folder / "predictions.npz") as temporary:
         np.savez_compressed(temporary, predicted=predicted, frame=data.evaluation.frame)
@@ -305,6 +310,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
         "device": device_name(fabric.device),
         "precision": fabric._precision.precision,
         "threads": threads,
+        "processes": processes.count(),
         "identity": identity,
         "parent": parent and parent.card["identity"],
         "data_fingerprint": data.fingerprint,

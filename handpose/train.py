@@ -3,19 +3,26 @@
 import json
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
+from . import processes
 from .data.augment import draw_augmentation, warp
 from .geometry import restore_pose
 from .metrics import mepe
 from .records import atomic_path
+
+
+#: Threads that read batches ahead for a GPU.
+_READERS = 2
 
 
 def choose_precision(precision, device):
@@ -30,7 +37,7 @@ def choose_precision(precision, device):
 
 
 def make_fabric(precision="32-true", device="auto"):
-    """Lightning Fabric on one device: "cpu", "cuda", or "auto", which is a GPU where there is one.
+    """Lightning Fabric on one device: "cpu", "cuda", or "auto", which is a GPU where there is one. Under torchrun: one a process.
 
     Raises ValueError for another device, and when the one asked for is not there.
     """
@@ -40,22 +47,32 @@ def make_fabric(precision="32-true", device="auto"):
         raise ValueError('no GPU was found: use device="cpu", or a machine with one')
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Fabric(accelerator=device, devices=1, precision=choose_precision(precision, torch.device(device)))
+    precision = choose_precision(precision, torch.device(device))
+    here, machines = processes.started()
+    if here * machines == 1:
+        return Fabric(accelerator=device, devices=1, precision=precision)
+    if device == "cuda" and here > torch.cuda.device_count():
+        raise ValueError(f"torchrun started {here} processes here, and {torch.cuda.device_count()} GPUs were found: one each is needed")
+    strategy = DDPStrategy(find_unused_parameters=True, timeout=processes.PATIENCE)
+    fabric = Fabric(accelerator=device, devices=here, num_nodes=machines, strategy=strategy, precision=precision)
+    fabric.launch()
+    return fabric
 
 
 def train(stage, training, evaluation, folder, seed, fabric, progress=True, root="palm"):
     """Train ``stage`` on ``training`` shards; returns the history, one dict an epoch. ``root`` is the metrics'.
 
     Writes ``folder/last.safetensors`` after every epoch and goes on from it when called again: an
-    interrupted run ends as an undisturbed one. "gradients" in the history: mean norm of the watched weights' gradients. Every epoch draws its order, augmentation and latent
-    samples from (seed, phase, epoch) alone. Raises FloatingPointError when the loss is no longer finite;
-    the last good epoch stays on disk.
-    """  # noqa: E501
+    interrupted run ends as an undisturbed one. "gradients" in the history: mean norm of the watched weights' gradients.
+    Every epoch draws its order, augmentation and latent samples from (seed, phase, epoch) alone; of several processes each
+    takes its share of every batch (``processes``), and the first writes. Raises FloatingPointError when the loss is no
+    longer finite; the last good epoch stays on disk.
+    """
     networks, preset = stage.networks, stage.preset
     folder = Path(folder)
     batch = min(preset.batch, len(training))
     steps = len(training) // batch
-    model = fabric.setup_module(stage)
+    processes.synchronise(fabric.to_device(stage))
     start, history, saved_optimizer = _resume(folder / "last.safetensors", networks)
 
     phases = stage.phases()
@@ -64,6 +81,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
     for number, phase in enumerate(phases):
         for name, module in networks.named_children():
             module.requires_grad_(name in phase.learns)
+        model = fabric.setup_module(stage)
         learning = [weight for weight in networks.parameters() if weight.requires_grad]
         optimizer = fabric.setup_optimizers(torch.optim.Adam(learning, phase.learning_rate, fused=True))
         if saved_optimizer and start[0] == number:
@@ -78,10 +96,8 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
                 module.train(name in phase.learns)
             order = torch.randperm(len(training), generator=draws)
             totals, gradients, began = {}, {}, time.perf_counter()
-            for step in range(steps):
-                rows = np.sort(order[step * batch : (step + 1) * batch].numpy())
-                angle, flip = draw_augmentation(batch, draws, preset.max_rotation, preset.flip_probability)
-                crops, pose = fabric.to_device((torch.from_numpy(training.crops[rows]), torch.from_numpy(training.pose[rows])))
+            for step, (crops, pose) in enumerate(_batches(training, order[: steps * batch].view(steps, batch), fabric)):
+                angle, flip = map(processes.share, draw_augmentation(batch, draws, preset.max_rotation, preset.flip_probability))
                 if preset.decay:
                     done = (epoch * steps + step) / (phase.epochs * steps)
                     optimizer.param_groups[0]["lr"] = phase.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
@@ -96,7 +112,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
                 for name, term in terms.items():
                     totals.setdefault(name, []).append(term.detach())
                 bar.update()
-            losses = {name: torch.stack(values).mean().item() for name, values in totals.items()}
+            losses = {name: processes.mean(torch.stack(values).mean()).item() for name, values in totals.items()}
             finite = all(map(math.isfinite, losses.values())) and all(weight.isfinite().all() for weight in learning)
             if not finite:
                 raise FloatingPointError(
@@ -108,10 +124,37 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
             history.append({"phase": phase.name, "epoch": epoch, "steps": steps, "seconds": round(seconds, 2),
                             "images_per_second": round(steps * batch / seconds, 1), "mepe": error,
                             "gradients": {name: torch.stack(norms).mean().item() for name, norms in gradients.items()}} | losses)  # fmt: skip
-            _save(folder / "last.safetensors", networks, optimizer, (number, epoch + 1), history)
+            with processes.first():
+                if processes.rank() == 0:
+                    _save(folder / "last.safetensors", networks, optimizer, (number, epoch + 1), history)
     bar.close()
     networks.requires_grad_(True)
     return history
+
+
+def _batches(training, orders, fabric):
+    """Crops and poses of one batch after the other, on the device: this process's share of the rows in ``orders``, (steps, B).
+
+    On a GPU the next batches are read and sent by threads while one is trained on.
+    """
+    gpu = fabric.device.type == "cuda"
+
+    def read(order):
+        rows = processes.share(np.sort(order.numpy()))
+        crops = torch.empty((len(rows), *training.crops.shape[1:]), dtype=torch.uint8, pin_memory=gpu)
+        np.take(training.crops, rows, axis=0, out=crops.numpy(), mode="clip")  # others than "clip" go through a buffer
+        return crops, torch.from_numpy(training.pose[rows])
+
+    if not gpu:
+        yield from (fabric.to_device(read(order)) for order in orders)
+        return
+    with ThreadPoolExecutor(_READERS) as pool:
+        ahead = [pool.submit(read, order) for order in orders[:_READERS]]
+        for order in orders[_READERS:]:
+            ready = ahead.pop(0).result()
+            ahead.append(pool.submit(read, order))
+            yield fabric.to_device(ready)
+        yield from (fabric.to_device(ready.result()) for ready in ahead)
 
 
 def epoch_seed(seed, phase, epoch):
@@ -119,17 +162,25 @@ def epoch_seed(seed, phase, epoch):
     return int(np.random.SeedSequence([seed, phase, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
 
-@torch.no_grad()
 def predict(networks, shards, size, fabric, batch=256):
     """Poses of all hands in ``shards`` from the mean latent, in the camera frame: float32 (N, 21, 3), mm."""
     networks.eval()
-    poses = []
-    for start in range(0, len(shards), batch):
-        rows = slice(start, start + batch)
+    poses = outputs(networks, shards, size, fabric, batch)
+    return restore_pose(poses, shards.rotation, shards.left, shards.root, shards.scale).astype(np.float32)
+
+
+@torch.no_grad()
+def outputs(networks, shards, size, fabric, batch=256):
+    """What ``networks``, a function of images, give for each hand in ``shards``: float32 (N, 21, 3). Several processes share out the
+    hands, and each gets what all have found.
+    """
+    found, part = [], processes.piece(len(shards))
+    for start in range(part.start, part.stop, batch):
+        rows = slice(start, min(start + batch, part.stop))
         crops, pose = torch.from_numpy(np.array(shards.crops[rows])), torch.from_numpy(shards.pose[rows])
         images = warp(*fabric.to_device((crops, pose)), size).images  # type: ignore[call-arg]
-        poses.append(networks(images).float().cpu().numpy())
-    return restore_pose(np.concatenate(poses), shards.rotation, shards.left, shards.root, shards.scale).astype(np.float32)
+        found.append(networks(images).float().cpu().numpy())
+    return processes.gather(np.concatenate(found) if found else np.zeros((0, 21, 3), np.float32))
 
 
 def _mean_error(networks, evaluation, preset, fabric, root):

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..data.augment import warp
 from ..geometry import restore_pose
 from ..records import source_digest
+from ..train import outputs
 from .picture import WithPicture, crop_cameras
 
 #: The source that a method's training depends on beside ``records.TRAINING_CODE``; its own file comes to it.
@@ -60,20 +60,13 @@ def training_shards(data, view):
     return WithPicture(data.training, crop_cameras(data.training, data.frames("training"), view))
 
 
-@torch.no_grad()
 def predict(networks, data, size, fabric, view="crop", batch=256):
     """Poses of the evaluation split in the camera frame: float32 (N, 21, 3), mm. As ``train.predict``, but a method that
     predicts in the picture is lifted with the camera of each crop.
     """
     networks.eval()
-    shards, outputs = data.evaluation, []
-    ask = networks.picture if networks.in_picture else networks
-    for start in range(0, len(shards), batch):
-        rows = slice(start, start + batch)
-        crops, pose = torch.from_numpy(np.array(shards.crops[rows])), torch.from_numpy(shards.pose[rows])
-        crops, pose = fabric.to_device((crops, pose))
-        outputs.append(ask(warp(crops, pose, size).images).float().cpu().numpy())
-    output = np.concatenate(outputs)
+    shards = data.evaluation
+    output = outputs(networks.picture if networks.in_picture else networks, shards, size, fabric, batch)
     if not networks.in_picture:
         return restore_pose(output, shards.rotation, shards.left, shards.root, shards.scale).astype(np.float32)
     cameras = crop_cameras(shards, data.frames("evaluation"), view)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..models import JOINTS
+from ..processes import noise
 from ..skeleton import MIDDLE_MCP
 from .parts import Backbone, PeerNetworks, PeerStage, deconvolutions, full_precision, gaussian_maps
 
@@ -166,7 +167,7 @@ class Lifting(PeerStage):
 
     def cost(self, images, pose, picture, step):
         with full_precision(pose):
-            xy = picture[..., :2] + PLACE_NOISE * torch.randn_like(picture[..., :2])
+            xy = picture[..., :2] + PLACE_NOISE * noise(picture[..., :2])
             maps = gaussian_maps(xy, LIFTED_SIDE, LIFTED_SIDE, SIGMA)
             true_canonical, true_R = to_canonical(pose)
         canonical, R = self.networks.lifted(maps)
