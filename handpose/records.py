@@ -24,7 +24,7 @@ except ImportError:  # not on Windows
 
 PACKAGE = Path(__file__).resolve().parent
 #: Source that decides what a stage learns; a change in it makes a new identity, a new figure style does not.
-TRAINING_CODE = ("skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py")
+TRAINING_CODE = ("skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "geometry.py", "data/augment.py", "data/resample.py")
 #: Python 3.11 loses count of its depth, and stops, when two threads parse at once.
 _PARSING = threading.Lock()
 _BARRED = (errno.EROFS, errno.EACCES, errno.EPERM)
