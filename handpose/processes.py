@@ -72,7 +72,7 @@ def gather(array):
     """The arrays (n, ...) of all processes, one after the other, in each of them: what was taken apart by ``piece`` is whole again."""
     if count() == 1:
         return array
-    parts = [None] * count()
+    parts: list = [None] * count()
     dist.all_gather_object(parts, array)
     return np.concatenate(parts)
 

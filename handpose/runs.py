@@ -152,9 +152,10 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     """Train ``stage`` of ``row`` and measure it; the stages below it first. Returns its ``Run``.
 
     A finished stage is only opened; an interrupted one goes on from its last epoch. ``threads`` is the
-    number of processor threads for this process; of several, started by torchrun, all call this (``processes``). Raises ValueError for unknown names, where the preset's weights
-    can't be had, without the GPU that was asked for, and for a full disk, too little memory and the like (``trouble``);
-    NotFinite when the loss is no longer finite. What was trained until then stays.
+    number of processor threads for this process; of several, started by torchrun, all call this (``processes``). Raises
+    ValueError for unknown names, where the preset's weights can't be had, without the GPU that was asked for, and for a full
+    disk, too little memory and the like (``trouble``); NotFinite when the loss is no longer finite. What was trained until then
+    stays.
     """
     settings = stage_settings(stage, row, preset, seed)
     make_fabric(settings["precision"], device)  # a GPU that isn't there is said before hands are rendered

@@ -20,7 +20,6 @@ from .geometry import restore_pose
 from .metrics import mepe
 from .records import atomic_path
 
-
 #: Threads that read batches ahead for a GPU.
 _READERS = 2
 

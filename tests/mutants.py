@@ -48,27 +48,37 @@ _LAYOUT = "only the layout in memory differs"
 _DEVICE = "index arrays on the CPU index tensors of any device"
 _UNUSED = "stands in where the other branch is taken: neither its value nor its gradient is used"
 _OTHER = "the other factor is of float64, so the product is"
-_LINE = "a line has no direction"
+_HERE = "the tests run on the CPU, where the index arrays are"
+_TURN = "the other cyclic order of the axes gives the cross product's opposite, in another order: its length is the same"
 _NEGATIVE = "a negative length is one that numpy works out"
 _ONES = "to divide by 1 and by -1 is to multiply by them"
 #: Mutants that compute the same: (module, function, what stands there, what the mutant has) and why no test can tell them apart.
 EQUIVALENT = {
-    ("losses", "", "_LINES[..., 0].contiguous()", "_LINES[..., 0]"): _LAYOUT,
-    ("losses", "", "_LINES[..., 1].contiguous()", "_LINES[..., 1]"): _LAYOUT,
+    ("losses", "", "torch.tensor(_PAIRS).T.contiguous()", "torch.tensor(_PAIRS).T"): _LAYOUT,
+    ("losses", "_heights", "joints.permute(2, 1, 0).contiguous()", "joints.permute(2, 1, 0)"): _LAYOUT,
+    ("losses", "_length", "-1", "1"): "the last axis of two is the second",
+    ("losses", "_on", "index.to(device)", "index"): _HERE,
+    ("losses", "_on", "torch.inference_mode(False)", "torch.inference_mode(True)"): _HERE,
+    ("losses", "joint_line_distances", "_LINES.to(joints.device)", "_LINES"): _HERE,
     ("losses", "", "torch.tensor(BONES).T.contiguous()", "torch.tensor(BONES).T"): _LAYOUT,
-    ("losses", "", "(..., 1)", "(..., -1)"): "the second of two is the last",
     ("losses", "kl_divergence", "-1", "1"): "the last axis of two is the second",
     ("losses", "kinematic_chain_space", "_CHILDREN.to(joints.device)", "_CHILDREN"): _DEVICE,
     ("losses", "kinematic_chain_space", "_PARENTS.to(joints.device)", "_PARENTS"): _DEVICE,
-    ("losses", "joint_line_distances", "_LINE_J.to(joints.device)", "_LINE_J"): _DEVICE,
-    ("losses", "joint_line_distances", "_LINE_K.to(joints.device)", "_LINE_K"): _DEVICE,
     ("losses", "_length", "torch.where(safe, squared, 1.0)", "torch.where(safe, squared, 2.0)"): _UNUSED,
-    ("losses", "joint_line_distances", "torch.where(defined, length, 1.0)", "torch.where(defined, length, 2.0)"): _UNUSED,
-    ("losses", "joint_line_distances", "torch.where(defined, length, 1.0)", "torch.where(defined, length, -1.0)"): _UNUSED,
-    ("losses", "", "(_LINES[..., 0].contiguous(), _LINES[..., 1].contiguous())", "(_LINES[..., 1].contiguous(), _LINES[..., 0].contiguous())"): _LINE,
-    ("losses", "joint_line_distances", "(_LINE_J.to(joints.device), _LINE_K.to(joints.device))",
-     "(_LINE_K.to(joints.device), _LINE_J.to(joints.device))"): _LINE,
-    ("losses", "geometrical_loss", "(1, 2)", "(2, 1)"): "a sum over two axes has no order",
+    ("losses", "_heights", "torch.where(defined, length, 1.0)", "torch.where(defined, length, 2.0)"): _UNUSED,
+    ("losses", "_heights", "torch.where(defined, length, 1.0)", "torch.where(defined, length, -1.0)"): _UNUSED,
+    ("losses", "", "itertools.combinations(range(_JOINTS), 2)", "itertools.permutations(range(_JOINTS), 2)"):
+        "each pair twice, of which one is looked up",
+    ("losses", "", "torch.tensor([[_PAIRS.index(side) for side in ((b, c), (a, c), (a, b))] for a, b, c in _TRIANGLES]).T.contiguous()",
+     "torch.tensor([[_PAIRS.index(side) for side in ((b, c), (a, c), (a, b))] for a, b, c in _TRIANGLES]).T"): _LAYOUT,
+    ("losses", "_on", "(_FIRST, _SECOND, _FACING[1], _FACING[2], _FACING.flatten())",
+     "(_SECOND, _FIRST, _FACING[1], _FACING[2], _FACING.flatten())"): "a side has no direction",
+    ("losses", "_on", "_FACING[1]", "_FACING[0]"): "any two sides of a triangle span its area",
+    ("losses", "_heights", "-1", "1"): _TURN,
+    ("losses", "_heights", "-1", "-2"): _TURN,
+    ("losses", "joint_line_distances", "heights.index_select(0, _LINES.to(joints.device)).T.unflatten(1, (_JOINTS, -1))",
+     "heights.index_select(0, _LINES.to(joints.device)).T.unflatten(-1, (_JOINTS, -1))"): "the second of two is the last",
+    ("losses", "geometrical_loss", "(0, 1)", "(1, 0)"): "a sum over two axes has no order",
     ("metrics", "auc", "float(high)", "high"): "the grid is of real numbers already",
     ("geometry", "view_rotation", "(..., 1)", "(..., -1)"): "the second of two is the last",
     ("geometry", "project", "np.asarray(points, np.float64)", "points"): _OTHER,

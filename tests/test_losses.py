@@ -278,3 +278,60 @@ def test_losses_of_several_hands_are_means_of_the_losses_of_each():
         each = [loss(predicted[[one]], target[[one]]).item() for one in range(3)]
         assert loss(predicted, target).item() == pytest.approx(np.mean(each), rel=1e-9)
         assert loss(predicted, target).item() == pytest.approx(loss(target, predicted).item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [losses.kcs_loss, losses.geometrical_loss])
+def test_losses_refuse_another_number_of_hands(loss):
+    for counts in ((1, 3), (3, 1), (2, 3)):
+        with pytest.raises(ValueError, match="differ in shape"):
+            loss(*map(hands, counts))
+
+
+@pytest.mark.parametrize("shape", [(21, 3), (2, 20, 3)])
+def test_the_geometrical_loss_refuses_what_is_no_pose(shape):
+    with pytest.raises(ValueError, match=r"^predicted must have shape \(B, 21, 3\), got"):
+        losses.geometrical_loss(torch.zeros(shape), torch.zeros(shape))
+
+
+def test_gradients_of_all_joint_line_distances_are_those_of_finite_differences():
+    assert torch.autograd.gradcheck(losses.joint_line_distances, hands(1, 4).requires_grad_())
+
+
+def test_a_place_and_an_area_of_nothing_have_gradient_zero():
+    joints = hands(1)
+    joints[0, 2] = joints[0, 1]
+    joints.requires_grad_()
+    losses.joint_line_distances(joints)[0, 0, 0].backward()  # joint 0, line 1-2
+    assert (joints.grad == 0).all()
+    line = torch.zeros(1, 21, 3, dtype=torch.float64)
+    line[0, :, 0] = torch.arange(21)
+    line.requires_grad_()
+    losses.joint_line_distances(line).sum().backward()
+    assert (line.grad == 0).all()
+
+
+@given(SEEDS)
+@settings(deadline=None, max_examples=10)
+def test_float32_agrees_with_float64(seed):
+    predicted, target = hands(4, seed), hands(4, seed + 1)
+    whole = losses.geometrical_loss(predicted, target).item()
+    assert losses.geometrical_loss(predicted.float(), target.float()).item() == pytest.approx(whole, rel=1e-4)
+
+
+def test_joint_line_distances_of_no_hand_and_under_autocast():
+    assert losses.joint_line_distances(hands(0)).shape == (0, 21, 190)
+    joints = hands(2, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        distances = losses.joint_line_distances(joints)
+    assert distances.dtype == torch.float32
+    assert torch.equal(distances, losses.joint_line_distances(joints))
+
+
+def test_training_follows_on_prediction():
+    losses._on.cache_clear()
+    joints = hands(1)
+    with torch.inference_mode():
+        losses.geometrical_loss(joints, joints)
+    predicted = hands(1, 1).requires_grad_()
+    losses.geometrical_loss(predicted, joints).backward()
+    assert torch.isfinite(predicted.grad).all()

@@ -1,14 +1,17 @@
 import hashlib
 import math
+import multiprocessing
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from handpose import geometry
-from handpose.data import augment, shards
+from handpose.data import augment, resample, shards
 from handpose.data.frame import Frame
 from handpose.data.shards import ROTATION_MARGIN, open_shards, write_shards
 
@@ -395,6 +398,73 @@ def test_augmentation_is_drawn_uniformly_and_from_its_generator():
     again = augment.draw_augmentation(20_000, torch.Generator().manual_seed(0), 30.0, 0.25)
     assert torch.equal(again[0], angle)
     assert torch.equal(again[1], flip)
+
+
+def motions(count, seed, largest=180.0):
+    A = augment.in_plane(*augment.draw_augmentation(count, torch.Generator().manual_seed(seed), largest))
+    return A.transpose(1, 2) / ROTATION_MARGIN
+
+
+STATISTICS = ([0.48, 0.45, 0.4], [0.23, 0.22, 0.225])
+
+
+@given(st.integers(1, 5), st.integers(1, 60), st.integers(1, 60), st.integers(1, 45), st.integers(0, 2**31))
+@settings(deadline=None, max_examples=60)
+def test_the_compiled_warp_agrees_with_pytorchs_operations(count, height, width, size, seed):
+    crops = torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    ours = resample.resample(crops, motions(count, seed), size, *STATISTICS)
+    assert ours.dtype == torch.float32
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours, resample.grid_resample(crops, motions(count, seed), size, *STATISTICS), rtol=0, atol=5e-4)
+
+
+def test_the_compiled_warp_agrees_at_the_size_of_the_paper():
+    crops = torch.randint(0, 256, (3, 363, 363, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    ours, other = (way(crops, motions(3, 0, 45.0), 256, *STATISTICS) for way in (resample.resample, resample.grid_resample))
+    torch.testing.assert_close(ours, other, rtol=0, atol=5e-4)
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    crops = torch.randint(0, 256, (7, 46, 46, 3), dtype=torch.uint8)
+    found = []
+    for threads in (1, 2, 3, 16):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(augment.warp(crops, torch.zeros(7, 21, 3), 32, torch.linspace(-1, 1, 7), torch.arange(7) % 2 == 0).images)
+    assert all(torch.equal(images, found[0]) for images in found)
+
+
+def warped_in_a_child(crops):
+    torch.set_num_threads(2)
+    return augment.warp(crops, torch.zeros(len(crops), 21, 3), 32).images.numpy()
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_process_warps_with_threads_of_its_own(start):
+    crops = torch.randint(0, 256, (4, 46, 46, 3), dtype=torch.uint8)
+    here = warped_in_a_child(crops)
+    with multiprocessing.get_context(start).Pool(1) as pool:
+        assert np.array_equal(pool.apply_async(warped_in_a_child, (crops,)).get(timeout=120), here)
+
+
+def test_no_picture_and_motions_that_are_no_numbers_do_no_harm():
+    assert augment.warp(torch.zeros(0, 46, 46, 3, dtype=torch.uint8), torch.zeros(0, 21, 3), 32).images.shape == (0, 3, 32, 32)
+    crops = torch.full((1, 46, 46, 3), 100, dtype=torch.uint8)
+    for angle in (math.nan, math.inf):
+        assert augment.warp(crops, torch.zeros(1, 21, 3), 32, torch.tensor([angle]), torch.tensor([False])).images.shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize("crops", [torch.zeros(2, 46, 46, 3), torch.zeros(2, 3, 46, 46, dtype=torch.uint8),
+                                   torch.zeros(46, 46, 3, dtype=torch.uint8), torch.zeros(2, 0, 0, 3, dtype=torch.uint8)])  # fmt: skip
+def test_the_compiled_warp_refuses_what_is_no_picture(crops):
+    with pytest.raises(ValueError, match=r"crops must be uint8 \(B, R, R, 3\)"):
+        augment.warp(crops, torch.zeros(len(crops), 21, 3), 32)
+
+
+def test_the_compiled_warp_refuses_another_number_of_motions():
+    crops = torch.zeros(2, 46, 46, 3, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="2 crops and 3 motions"):
+        augment.warp(crops, torch.zeros(2, 21, 3), 32, torch.zeros(3), torch.zeros(3, dtype=torch.bool))
 
 
 @pytest.mark.parametrize(("probability", "flipped"), [(0.0, False), (1.0, True)])

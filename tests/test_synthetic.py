@@ -397,6 +397,7 @@ def test_set_up_compiles_and_leaves_no_hands_behind(tmp_path, monkeypatch):
     compiled.main()
     assert list(tmp_path.iterdir()) == []
     assert list((kernels.HERE / "__pycache__").glob("picture.*.nbc")) and list((kernels.HERE / "__pycache__").glob("paint.*.nbc"))
+    assert list((kernels.HERE.parent / "__pycache__").glob("resample.*.nbc"))
 
 
 def test_compiled_kernels_go_when_a_source_changes(tmp_path):

@@ -1,8 +1,8 @@
 """Crop, rotation, vertical flip and resize of a whole batch in one warp, with the pose (section 4.2)."""
 
 import torch
-import torch.nn.functional as F
 
+from .resample import grid_resample, resample
 from .shards import ROTATION_MARGIN
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -40,18 +40,16 @@ def warp(crops, pose, size, angle=None, flip=None):
     """Stored crops to network input: crops uint8 (B, R, R, 3), pose (B, 21, 3) -> ``Batch`` of ``size`` px.
 
     The picture is turned by A = ``in_plane(angle, flip)`` about its centre and the pose's xy with it;
-    without angles the crop is only cut and resized. Runs on the device that ``crops`` is on.
+    without angles the crop is only cut and resized. Runs on the device that ``crops`` is on: on the CPU in compiled code,
+    on as many threads as torch may use. Raises ValueError for pictures of another kind there.
     """
     if angle is None:
         angle = torch.zeros(len(crops))
         flip = torch.zeros(len(crops), dtype=torch.bool)
-    A = in_plane(angle, flip).to(crops.device)
-    # grid_sample asks where each output pixel comes from: the inverse, which for A is the transpose.
-    theta = F.pad(A.transpose(1, 2) / ROTATION_MARGIN, (0, 1))  # (B, 2, 3)
-    grid = F.affine_grid(theta, [len(crops), 3, size, size], align_corners=False)
-    mean = crops.new_tensor(_IMAGENET_MEAN, dtype=torch.float32) * 255
-    std = crops.new_tensor(_IMAGENET_STD, dtype=torch.float32) * 255
-    images = ((crops.float() - mean) / std).permute(0, 3, 1, 2)  # channels last in memory
-    images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    A = in_plane(angle, flip).to(crops.device, non_blocking=True)
+    # Where each output pixel comes from: the inverse, which for A is the transpose.
+    inverse = A.transpose(1, 2) / ROTATION_MARGIN
+    way = resample if crops.device.type == "cpu" else grid_resample
+    images = way(crops, inverse, size, _IMAGENET_MEAN, _IMAGENET_STD)
     turned = torch.cat([pose[..., :2] @ A.transpose(1, 2), pose[..., 2:]], -1)
-    return Batch(images.contiguous(memory_format=torch.channels_last), turned)
+    return Batch(images, turned)
