@@ -77,6 +77,11 @@ PRESETS = {
         warmup_epochs=10, disentangle_epochs=2, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
         flip_probability=0.0, weights="warmup", cost="three quarters of an hour a seed on two cores",
     ),
+    "gpu": Preset(  # `quick` with the pictures of the paper's size
+        training=8192, evaluation=1024, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
+        warmup_epochs=8, disentangle_epochs=3, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
+        flip_probability=0.0, weights="warmup", cost="minutes on one H200-class GPU",
+    ),
     "paper": Preset(),
 }  # fmt: skip
 
