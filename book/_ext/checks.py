@@ -1,5 +1,5 @@
 """The directives ``mutants``, ``soak``, ``fuzz``, ``bench`` and ``bench-gpu``: what each of these commands found, from ``book/checks``; and
-``growth``: what the work costs as it grows, from the recorded run.
+``growth``: what the work costs as it grows, and what of it was measured.
 """
 
 from pathlib import Path
@@ -99,7 +99,7 @@ class Check(SphinxDirective):
 
 class Growth(SphinxDirective):
     def run(self):
-        return self.parse_text_to_nodes("\n".join([*growth.markdown(growth.table()), "", growth.source()]))
+        return self.parse_text_to_nodes("\n".join([*growth.markdown(growth.table()), "", "\n\n".join(growth.source())]))
 
 
 LINES = {"mutants": mutant_lines, "soak": soak_lines, "fuzz": fuzz_lines, "bench": bench_lines, "bench-gpu": bench_lines}
