@@ -47,7 +47,9 @@ def of_gpu(preset=PRESET, device="cuda"):
             left = SECONDS - (time.perf_counter() - began)
             part = partial(of_compiling, limit=min(COMPILING, max(5, left)))
         try:
-            yield from part(data, preset, device)
+            for figure in part(data, preset, device):
+                print(figure, file=sys.stderr, flush=True)  # at once: should the machine be lost, it is not
+                yield figure
         except Exception as error:
             traceback.print_exc()
             yield Figure(topic, "did not work", type(error).__name__)
