@@ -69,9 +69,10 @@ batch: $(READY)
 	  --preset "$(PRESET)" --dataset $(DATASET) --data-root "$(DATA_ROOT)" --cores $(CORES) --profile "$(PROFILE)"
 
 # Speeds beside the bare network's, and beside the usual ways: some minutes on a machine that does nothing else. What was measured is
-# kept in book/checks/bench.json, which a page shows.
+# kept in book/checks/bench.json, which a page shows, and a GPU's, where there is one, beside it.
 bench: $(READY)
 	CUDA_VISIBLE_DEVICES= $(VENV)/python -m tests.bench --output book/checks/bench.json
+	if command -v nvidia-smi >/dev/null; then $(VENV)/python -m tests.bench gpu --output book/checks/bench-gpu.json; fi
 
 # What the choices change: trains the variants of the page of decisions; the next `make book` shows them.
 decisions: $(READY)

@@ -6,8 +6,8 @@ and what memory it needs. Outside of Colab it gives back what it was given; on C
 The estimate is simple. Training costs multiply-adds in proportion to the pixels of the picture, since nearly all of them are
 the backbone's (for the methods of Table 3, too); a pass through a frozen
 encoder costs a third of a training pass, evaluation after each epoch too. How many multiply-adds a second a processor makes
-comes from the run that is recorded in this repository; for GPUs, where nothing was measured here, from what NVIDIA measured
-with a ResNet-50. ``RESNET50`` has these figures.
+comes from a run on one, whose seconds are kept in ``SECONDS``; how many a GPU makes, from the results recorded at the paper's
+size of picture where they come from such a GPU, else from what NVIDIA measured with a ResNet-50. ``RESNET50`` has these figures.
 """
 
 import re
@@ -18,8 +18,8 @@ from pathlib import Path
 
 from . import drive, peers
 from .colab import on_colab
-from .experiments import PEERS, find_preset, row_stages, stage_owner, stage_settings
-from .records import available_cores, device_name, read_json
+from .experiments import PEERS, ROWS, find_preset, row_stages, stage_owner, stage_settings
+from .records import PACKAGE, available_cores, device_name, read_check, read_json
 
 #: Multiply-adds of one forward pass for each pixel: ResNet-18 (counted by PyTorch's flop counter), ResNet-50 (4.09e9 at 224 px).
 RESNET18_PER_PIXEL, RESNET50_PER_PIXEL = 36_150, 4.09e9 / 224**2
@@ -28,11 +28,13 @@ RESNET18_PER_PIXEL, RESNET50_PER_PIXEL = 36_150, 4.09e9 / 224**2
 RESNET50 = {"T4": (143, 388), "V100": (367, 1200), "A100": (938, 2470)}
 #: The H200 has no figure there: the A100's, by the bandwidth of their memories, 4.8 against 2.039 TB/s (NVIDIA's data sheets).
 RESNET50["H200"] = (round(4.8 / 2.039 * RESNET50["A100"][0]), round(4.8 / 2.039 * RESNET50["A100"][1]))
-#: float32 against bfloat16 on the processor of the recorded run: 137 against 345 images a second.
+#: What ``python -m handpose.growth --keep`` keeps: the seconds of a run's trainings on a processor.
+SECONDS = PACKAGE.parent / "book" / "checks" / "seconds.json"
+#: float32 against bfloat16 on the processor of ``SECONDS``: 137 against 345 images a second.
 _FLOAT32_ON_CPU = 137 / 345
-#: Seconds a batch on a GPU for reading crops and starting kernels: assumed.
+#: Seconds a batch on a GPU for reading crops and starting kernels: assumed where nothing was measured.
 STEP = 0.03
-#: Pixels rendered, and made into shards, a second and core: measured on the machine of the recorded run.
+#: Pixels rendered, and made into shards, a second and core: measured on the machine of ``SECONDS``.
 _PIXELS = 2.5e6
 #: Bytes that autograd keeps for each pixel of a batch (ResNet-18, float32), with half as much again for what it works with.
 _BYTES_PER_PIXEL = 450 * 1.5
@@ -105,43 +107,95 @@ def images_of(stage, preset, dataset="synthetic"):
 
 
 @cache
-def recorded_speed(results=None):
-    """Multiply-adds of forward passes a second and thread that the recorded run trained at, in mixed precision.
+def recorded_speed(path=SECONDS):
+    """Multiply-adds of forward passes a second and thread that the run kept in ``path`` trained at, in mixed precision.
 
-    The median over its stages of one thread; None where there is no such run.
+    The median over its stages of one thread, those of Tables 1 and 2; None where there is no such run.
     """
+    kept = read_check(path) if Path(path).exists() else None
+    if kept is None or kept["precision"] != "bf16-mixed":
+        return None
+    work = RESNET18_PER_PIXEL * kept["size"] ** 2
+    ours = (part for part in kept["trainings"] if part["threads"] == 1 and part["owner"] in ROWS)
+    speeds = [part["images"] * work / part["seconds"] for part in ours]
+    return statistics.median(speeds) if speeds else None
+
+
+def processor_name(device):
+    """A processor as sentences name it, of a run card's ``device``."""
+    return device.removeprefix("CPU: ")
+
+
+def chip(name):
+    """What tells GPUs apart in their names: "H100" of "NVIDIA H100 80GB HBM3"; all of it where nothing looks like that."""
+    found = re.search(r"\b[A-Z]+\d+\b", name)
+    return found[0] if found else name
+
+
+@cache
+def gpu_runs(results=None):
+    """Run cards of the results that were recorded on a GPU at the paper's size of picture: {folder's name: list of cards}."""
     from .results import RECORDED
 
-    speeds = []
+    found = {}
     for path in sorted(Path(results or RECORDED).glob("*/*/run.json")):
         card = read_json(path)
-        for stage, part in card["stages"].items():
-            if stage not in _PEER_STAGES and part["threads"] == 1 and card["precision"] == "bf16-mixed" and card["device"].startswith("CPU"):
-                images = images_of(stage, card["preset"], card["dataset"])
-                speeds.append(images * RESNET18_PER_PIXEL * part["settings"]["size"] ** 2 / part["seconds"])
-    return statistics.median(speeds) if speeds else None
+        if card["settings"]["size"] == find_preset("paper").size and not card["device"].startswith("CPU"):
+            found.setdefault(path.parents[1].name, []).append(card)
+    return found
+
+
+@cache
+def gpu_speeds(results=None):
+    """Multiply-adds of forward passes a second of each GPU of ``gpu_runs``: {(chip, whether in mixed precision): their median}.
+
+    Over the trainings of our own rows, each counted once.
+    """
+    found = {}
+    for cards in gpu_runs(results).values():
+        for card in cards:
+            for stage, part in card["stages"].items():
+                if stage not in _PEER_STAGES:
+                    images = images_of(stage, part.get("preset", card["preset"]), card["dataset"])
+                    made = images * RESNET18_PER_PIXEL * part["settings"]["size"] ** 2 / part["seconds"]
+                    found.setdefault((chip(card["device"]), card["precision"] != "32-true"), {})[part["folder"]] = made
+    return {key: statistics.median(speeds.values()) for key, speeds in found.items()}
 
 
 def speed(device, precision, threads=1):
     """Multiply-adds of forward passes a second that ``device`` trains at, and where the figure comes from.
 
-    A GPU that NVIDIA's table lacks counts as a T4.
+    A GPU that neither was measured here nor is in NVIDIA's table counts as a T4.
     """
     mixed = precision != "32-true"
     if device.kind == "cuda":
+        key = chip(device.name), mixed
+        if key in gpu_speeds():
+            return gpu_speeds()[key], f"the trainings recorded on the {key[0]}"
         known = next((name for name in RESNET50 if name in device.name), "T4")
         source = f"NVIDIA's ResNet-50 on a {known}"
         return RESNET50[known][mixed] * RESNET50_PER_PIXEL * 224**2, source
     recorded = recorded_speed()
-    return recorded and recorded * threads * (1 if mixed else _FLOAT32_ON_CPU), "the recorded run's speed"
+    source = f"{processor_name(read_check(SECONDS)['device'])}'s speed" if recorded else ""
+    return recorded and recorded * threads * (1 if mixed else _FLOAT32_ON_CPU), source
+
+
+def step_overhead(device, precision, size):
+    """Seconds a batch that come on top of ``speed``: none where that was measured here, which has them in it.
+
+    A GPU is measured at the paper's size of picture, in pixels; at a smaller ``size`` they would be more of the time.
+    """
+    measured = (chip(device.name), precision != "32-true") in gpu_speeds() and size >= find_preset("paper").size
+    return 0.0 if device.kind == "cpu" or measured else STEP
 
 
 def training_seconds(stage, preset, device, threads=1, dataset="synthetic"):
     """Estimated seconds that ``stage`` trains; None where nothing is known of the device."""
     settings = find_preset(preset)
     images = images_of(stage, preset, dataset)
-    made, _ = speed(device, precision_on(device, preset), threads)
-    step = STEP * images / settings.batch if device.kind == "cuda" else 0
+    precision = precision_on(device, preset)
+    made, _ = speed(device, precision, threads)
+    step = step_overhead(device, precision, settings.size) * images / settings.batch
     return made and images * RESNET18_PER_PIXEL * settings.size**2 / made + step
 
 
@@ -313,7 +367,7 @@ def _cost(left, preset, device, threads, dataset, rendering, recorded):
     memory = f"{memory_bytes(preset, device.kind) / 1e9:.1f} GB of {'GPU ' * (device.kind == 'cuda')}memory"
     seconds = [training_seconds(stage, preset, device, threads, dataset) for stage in left]
     if None in seconds:
-        return f"{first}: {memory}; how long is not known, since there is no recorded run to go by"
+        return f"{first}: {memory}; how long is not known, since no run on a processor was kept to go by"
     _, source = speed(device, precision_on(device, preset), threads)
     line = f"{first}: {about(sum(seconds) + rendering)}"
     if rendering > 60:
@@ -322,7 +376,8 @@ def _cost(left, preset, device, threads, dataset, rendering, recorded):
         t4 = Device("T4", "cuda", int(15e9))
         there = choose(preset, t4, chosen=True)[0]
         elsewhere = sum(training_seconds(stage, there, t4, dataset=dataset) for stage in left) + rendering
-        return f"{line}; {memory}\non a T4: {about(elsewhere)}; estimated from {source} and NVIDIA's for a T4"
+        _, other = speed(t4, precision_on(t4, there))
+        return f"{line}; {memory}\non a T4: {about(elsewhere)}; estimated from {source} and {other}"
     return f"{line}; {memory}\nestimated from {source}"
 
 

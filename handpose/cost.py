@@ -41,10 +41,10 @@ class Steps:
     """Training steps of one stage on one batch that is in memory: forward, backward and Adam.
 
     ``precision`` other than the preset's, ``layout`` of the pictures and the backbone's weights, and ``compiled``, whether
-    torch.compile makes the encoder, for comparisons.
+    torch.compile makes the encoder, for comparisons. ``device`` is "cpu" or "cuda".
     """
 
-    def __init__(self, stage, row, preset, precision=None, layout=torch.channels_last, compiled=False):
+    def __init__(self, stage, row, preset, precision=None, layout=torch.channels_last, compiled=False, device="cpu"):
         row, settings = find_row(row), find_preset(preset)
         networks = untrained(stage, row, preset)
         if layout != torch.channels_last:
@@ -55,22 +55,32 @@ class Steps:
             self.stage = peers.module(row.module).STAGES[stage](networks, settings)
         else:
             self.stage = STAGES[stage](networks, row, settings)
+        self.device = torch.device(device)
+        self.stage.to(self.device)
         learns = self.stage.phases()[-1].learns
         for name, part in networks.named_children():
             part.requires_grad_(name in learns).train(name in learns)
         self.optimizer = torch.optim.Adam([weight for weight in networks.parameters() if weight.requires_grad], 1e-4, fused=True)
-        images = torch.randn(settings.batch, 3, settings.size, settings.size).contiguous(memory_format=layout)
-        self.batch = Batch(images, 0.3 * torch.randn(settings.batch, 42 if isinstance(row, Peer) else 21, 3))
-        self.half = choose_precision(precision or settings.precision, torch.device("cpu")) == "bf16-mixed"
+        images = torch.randn(settings.batch, 3, settings.size, settings.size, device=self.device).contiguous(memory_format=layout)
+        self.batch = Batch(images, 0.3 * torch.randn(settings.batch, 42 if isinstance(row, Peer) else 21, 3, device=self.device))
+        self.half = choose_precision(precision or settings.precision, self.device) == "bf16-mixed"
 
-    def seconds(self):
+    def seconds(self, count=1):
+        """Seconds that a step takes, the mean of ``count``; a GPU is waited for before the first and after the last."""
+        self._wait()
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-            terms = self.stage(self.batch, 0)
-        self.optimizer.zero_grad()
-        sum(terms.values()).backward()
-        self.optimizer.step()
-        return time.perf_counter() - began
+        for _ in range(count):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+                terms = self.stage(self.batch, 0)
+            self.optimizer.zero_grad()
+            sum(terms.values()).backward()
+            self.optimizer.step()
+        self._wait()
+        return (time.perf_counter() - began) / count
+
+    def _wait(self):
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
 
 
 def training_speeds(rows, preset, repeats=5):

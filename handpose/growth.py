@@ -1,30 +1,39 @@
 """What the work costs as it grows: time, memory and disk from ``quick`` to ten times RHD, on two cores and on one GPU.
 
-Measured is the recorded run alone, on the processor that it names: the seconds of each of its trainings. Everything else is
-extrapolated from them: in proportion to the pictures and pixels, and to a GPU as ``budget.speed`` has it. ``table`` says which
-is which; ``python -m handpose.growth`` prints it.
+Measured are the seconds of each training of a run on a processor, kept in ``book/checks/seconds.json``, and those of the results
+that are recorded at the paper's size of picture on a GPU, where there are some. Everything else is extrapolated: in proportion to
+the pictures and pixels, and to a GPU as ``budget.speed`` has it. ``table`` says which is which; ``python -m handpose.growth`` prints
+it, and ``--keep RESULTS`` keeps the seconds of a folder of results made on a processor.
 """
 
+import argparse
 import statistics
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from math import ceil
+from pathlib import Path
 
 from .budget import (
     RESNET18_PER_PIXEL,
-    STEP,
+    SECONDS,
     Device,
     about,
+    chip,
     choose,
     frames_of,
+    gpu_runs,
+    gpu_speeds,
     images_of,
     memory_bytes,
     precision_on,
+    processor_name,
     rendering_seconds,
     speed,
+    step_overhead,
 )
 from .data.crops import ROTATION_MARGIN
-from .experiments import PEERS, ROWS, find_preset, row_stages, stage_owner
-from .results import RECORDED, Results
+from .experiments import CONTROLS, PEERS, ROWS, find_preset, row_stages, stage_owner
+from .records import read_check, read_json, write_check
 
 T4, H200 = Device("T4", "cuda", int(15e9)), Device("H200", "cuda", int(141e9), half=True)
 _CORES = 2
@@ -32,7 +41,11 @@ _CORES = 2
 
 @dataclass(frozen=True)
 class Work:
-    """``rows`` trained at ``preset`` with so many ``seeds``; ``recorded`` where that is the recorded run itself."""
+    """``rows`` trained at ``preset`` with so many ``seeds``; ``recorded`` where that is the run on a processor that was kept.
+
+    Of a run that was recorded on a GPU: ``gpu``, its chip; ``gpu_seconds``, of its trainings one after the other; and ``times``, how
+    often each was trained: {(owner, stage): count}.
+    """
 
     name: str
     rows: tuple
@@ -40,6 +53,13 @@ class Work:
     dataset: str = "synthetic"
     seeds: int = 1
     recorded: bool = False
+    gpu: str = ""
+    gpu_seconds: float = 0.0
+    times: dict | None = None
+
+    def measured_on(self, device):
+        """Whether the time on ``device`` was measured."""
+        return self.recorded if device.kind == "cpu" else bool(self.gpu) and chip(device.name) == self.gpu
 
 
 _OURS, _PEERS = tuple(ROWS), tuple(PEERS)
@@ -61,18 +81,39 @@ def trainings(rows, preset):
     return {(stage_owner(stage, row), stage) for row in rows for stage in row_stages(row, preset)}
 
 
-def measured_seconds(results=None):
-    """Seconds of each training of the recorded run, times its threads: {(owner, stage): {seed: seconds}}.
+def seconds_of(folder):
+    """What is kept of a folder of results that were made on one processor: a dict for JSON.
 
-    Raises FileNotFoundError when there is no recorded run.
+    ``trainings``: owner, stage, seed, seconds, threads and images (``images_of``) of each, once; ``preset``, ``size`` in pixels,
+    ``device``, ``precision``, ``commits``, the most frequent first, and ``peak_memory_mib``, the median of our rows' cards. Raises
+    ValueError for results of a GPU, or of more than one kind.
     """
-    results, found = results or Results(RECORDED / "synthetic-desktop"), {}
-    for row in (*ROWS, *PEERS):
-        for seed in results.seeds(row):
-            card = results[row, seed].card
-            for stage, part in card["stages"].items():
-                kept = found.setdefault((stage_owner(stage, row), stage), {})
-                kept.setdefault(0 if stage == "warmup" else seed, part["seconds"] * part["threads"])
+    rows = (*ROWS, *PEERS, *CONTROLS)
+    cards = [read_json(path) for row in rows for path in sorted(Path(folder).glob(f"{row}-seed*/run.json"))]
+    kinds = {(card["preset"], card["settings"]["size"], card["device"], card["precision"]) for card in cards}
+    if len(kinds) != 1 or any(not card["device"].startswith("CPU") for card in cards):
+        raise ValueError(f"{folder} does not hold the results of one preset on one processor, alone: {sorted(kinds)}")
+    trainings = {}
+    for card in cards:
+        for stage, part in card["stages"].items():
+            about_it = {"owner": stage_owner(stage, card["of_row"]), "stage": stage, "seed": part["settings"]["seed"]}
+            images = images_of(stage, part.get("preset", card["preset"]), card["dataset"])
+            cost = {"seconds": part["seconds"], "threads": part["threads"], "images": round(images, 1)}
+            trainings.setdefault(tuple(about_it.values()), about_it | cost)
+    commits = [commit for commit, _ in Counter(card["commit"] for card in cards).most_common() if commit]
+    memory = statistics.median(card["peak_memory_mib"] for card in cards if card["row"] in ROWS)
+    names = ("preset", "size", "device", "precision")
+    return dict(zip(names, *kinds)) | {"commits": commits, "peak_memory_mib": memory, "trainings": list(trainings.values())}
+
+
+def measured_seconds(kept=None):
+    """Seconds of each training of the run that was kept, times its threads: {(owner, stage): {seed: seconds}}.
+
+    Raises FileNotFoundError when none was.
+    """
+    found = {}
+    for part in (kept or read_check(SECONDS))["trainings"]:
+        found.setdefault((part["owner"], part["stage"]), {})[part["seed"]] = part["seconds"] * part["threads"]
     return found
 
 
@@ -94,14 +135,16 @@ def training_time(work, device, measured):
 
     None where ``measured`` lacks what that would come from.
     """
-    processor, needed = measured_speed(measured), trainings(work.rows, work.preset)
+    if device.kind != "cpu" and work.measured_on(device):
+        return work.gpu_seconds
+    processor, needed = measured_speed(measured), set(work.times or trainings(work.rows, work.preset))
     if processor is None or not needed <= set(measured):
         return None
     settings, total = find_preset(work.preset), 0.0
     size, basis = settings.size, find_preset("desktop")
     for owner, stage in needed:
         seconds = measured[owner, stage]
-        again = 1 if stage == "warmup" else work.seeds
+        again = work.times[owner, stage] if work.times else 1 if stage == "warmup" else work.seeds
         if work.recorded and device.kind == "cpu":
             total += sum(list(seconds.values())[:again]) / _CORES
             continue
@@ -111,8 +154,10 @@ def training_time(work, device, measured):
         if device.kind == "cpu":
             total += here / _CORES
         else:
-            gpu, _ = speed(device, precision_on(device, _fitted(work, device)))
-            total += here * processor / gpu + again * STEP * images / settings.batch
+            precision = precision_on(device, _fitted(work, device))
+            gpu, _ = speed(device, precision)
+            total += here * processor / gpu
+            total += again * step_overhead(device, precision, size) * images / settings.batch
     return total
 
 
@@ -120,19 +165,42 @@ def _fitted(work, device):
     return choose(work.preset, device, chosen=True)[0] if device.kind == "cuda" else work.preset
 
 
-def table(works=WORKS, results=None):
-    """One line for each of ``works``: dicts of texts. Times of what is recorded, on the processor, are measured; all else is estimated.
+def large_gpu():
+    """The GPU of the last column: the one that was measured, in mixed precision, else an H200."""
+    measured = [name for name, mixed in gpu_speeds() if mixed]
+    return H200 if not measured or H200.name in measured else replace(H200, name=measured[0])
 
-    What can't be, since the recorded run lacks a training, is "not known".
+
+def gpu_works(runs=None):
+    """The runs that were recorded on a GPU at the paper's size of picture, each as a ``Work``. ``runs`` as from ``gpu_runs``."""
+    works = []
+    for cards in (gpu_runs() if runs is None else runs).values():
+        parts = {part["folder"]: (stage_owner(stage, card["of_row"]), stage, part["seconds"])
+                 for card in cards for stage, part in card["stages"].items()}  # fmt: skip
+        times = Counter((owner, stage) for owner, stage, _ in parts.values())
+        rows = Counter(card["row"] for card in cards)
+        seeds, which = max(rows.values()), ", ".join(rows) if len(rows) < 5 else str(len(rows))
+        uneven = "up to " * (len(set(rows.values())) > 1)
+        name = f"recorded on the {chip(cards[0]['device'])}: rows {which}, {uneven}{seeds} seed{'s' * (seeds > 1)}"
+        seconds = sum(seconds for _, _, seconds in parts.values())
+        work = Work(name, tuple(rows), cards[0]["preset"], cards[0]["dataset"], seeds)
+        works.append(replace(work, gpu=chip(cards[0]["device"]), gpu_seconds=seconds, times=dict(times)))
+    return works
+
+
+def table(works=None, kept=None):
+    """One line for each of ``works``, by default ``WORKS`` and ``gpu_works``: dicts of texts.
+
+    What is not marked as measured is estimated. What can't be, since the run that was kept lacks a training, is "not known".
     """
-    measured, lines = measured_seconds(results), []
-    for work in works:
+    measured, lines, large = measured_seconds(kept), [], large_gpu()
+    for work in (*WORKS, *gpu_works()) if works is None else works:
         settings = find_preset(work.preset)
         frames = sum(frames_of(work.preset, work.dataset))
         edge = ceil(settings.size * ROTATION_MARGIN)
         rendering = rendering_seconds(work.preset, _CORES) if work.dataset == "synthetic" and settings.size < 256 else 0
-        devices = {"Two cores": Device("CPU", half=True), "T4": T4, "H200": H200}
-        told = {name: _told(training_time(work, device, measured), rendering, work.recorded and device.kind == "cpu")
+        devices = {"Two cores": Device("CPU", half=True), "T4": T4, large.name: large}
+        told = {name: _told(training_time(work, device, measured), rendering, work.measured_on(device))
                 for name, device in devices.items()}  # fmt: skip
         lines.append({
             "Work": work.name, "Frames": f"{frames:,}".replace(",", "\u202f"), "Crops on disk": _gigabytes(frames * edge**2 * 3), **told,
@@ -161,16 +229,47 @@ def named_commit(commit):
     return f"commit `{commit[:7]}`" if commit else "not in git"
 
 
-def source(results=None):
-    """Which run the table comes from, in words."""
-    card = (results or Results(RECORDED / "synthetic-desktop"))["D3", 0].card
-    commit = named_commit(card["commit"]) + " and others" * bool(card["commit"])
-    return f"From the seconds of the recorded run: preset {card['preset']}, {card['device']}, {commit}."
+def _commits(commits):
+    return named_commit(commits[0] if commits else None) + " and others" * (len(commits) > 1)
 
 
-def main():
-    """Command line: print the table and where it comes from."""
-    print("\n".join([*markdown(table()), "", source()]))
+def source(kept=None):
+    """What the table comes from, in words: a list of paragraphs of Markdown."""
+    kept, runs, large = kept or read_check(SECONDS), gpu_runs(), large_gpu()
+    processor = (
+        f"Two cores: marked as measured are the seconds of every training of a run at preset {kept['preset']}, in {kept['precision']}, "
+        f"measured on {processor_name(kept['device'])} at {_commits(kept['commits'])}, kept in `book/checks/seconds.json`. The rest is "
+        "extrapolated from them, in proportion to the pictures trained on and to their pixels."
+    )
+    nvidia = "by what NVIDIA measured with a ResNet-50{}, with some time a batch for everything else, which is assumed."
+    if not any(mixed for _, mixed in gpu_speeds()):
+        h200 = " (for the H200, an A100's figure by the bandwidth of its memory)"
+        return [processor, "To a GPU it is extrapolated " + nvidia.format(h200)]
+    cards = [card for cards in runs.values() for card in cards]
+    commits = [commit for commit, _ in Counter(card["commit"] for card in cards).most_common() if commit]
+    size = find_preset("paper").size
+    rhd = next(work for work in WORKS if work.dataset == "rhd" and work.rows == _OURS)
+    time = training_time(rhd, large, measured_seconds(kept))
+    one = "not known" if time is None else about(time)
+    return [
+        processor,
+        f"{large.name}: marked as measured are the seconds of the trainings at {size} px that are recorded here, one after the other, on "
+        f"{' and '.join(dict.fromkeys(card['device'] for card in cards))}, at {_commits(commits)}. The rest of this column is extrapolated "
+        f"by the median of their speeds, at smaller pictures with an assumed time a batch on top. One seed of all rows of Tables 1 and 2 "
+        f"on RHD takes {one}.",
+        "To a GPU that was not measured here it is extrapolated " + nvidia.format(""),
+    ]
+
+
+def main(arguments=None):
+    """Command line: print the table and what it comes from, or keep the seconds of a folder of results."""
+    parser = argparse.ArgumentParser(prog="python -m handpose.growth", description="What the work costs as it grows.")
+    parser.add_argument("--keep", type=Path, metavar="RESULTS", help="a folder of results made on a processor: keep their seconds")
+    options = parser.parse_args(arguments)
+    if options.keep:
+        write_check(SECONDS, seconds_of(options.keep))
+        return
+    print("\n".join([*markdown(table()), "", "\n\n".join(source())]))
 
 
 if __name__ == "__main__":

@@ -4,19 +4,43 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
-from handpose import budget
-from handpose.budget import Device, recorded_speed
-from handpose.experiments import PEERS, ROWS
+from handpose import budget, growth, results
+from handpose.budget import RESNET18_PER_PIXEL, STEP, Device, images_of, recorded_speed, speed, training_seconds
+from handpose.experiments import CONTROLS, PEERS, ROWS, row_stages, stage_owner
 from handpose.growth import H200, T4, WORKS, Work, markdown, measured_seconds, measured_speed, source, table, training_time, trainings
-from handpose.records import read_json
-from handpose.results import RECORDED
+from handpose.records import read_check, write_json
 
 CPU = Device("CPU", half=True)
+KEPT = read_check(budget.SECONDS)
 MEASURED = measured_seconds()
+LARGE = "paper+weights=warmup+warmup_epochs=10+training=8192+evaluation=512+disentangle_epochs=2+align_epochs=1+refine_epochs=1"
+
+
+@pytest.fixture(autouse=True)
+def forget(monkeypatch, tmp_path):
+    """No results but those that a test records."""
+    monkeypatch.setattr(results, "RECORDED", tmp_path)
+    for found in (budget.gpu_runs, budget.gpu_speeds):
+        found.cache_clear()
+    yield
+    for found in (budget.gpu_runs, budget.gpu_speeds):
+        found.cache_clear()
+
+
+def record(folder, row, seed, preset=LARGE, made=2e14, **card):
+    """A result's card: every stage at ``made`` multiply-adds a second."""
+    size, parts = budget.find_preset(preset).size, {}
+    for stage in row_stages(row, preset):
+        own = 0 if stage == "warmup" else seed
+        seconds = images_of(stage, preset) * RESNET18_PER_PIXEL * size**2 / made
+        folder_name, settings = f"{stage_owner(stage, row)}-{stage}-{own}", {"size": size, "seed": own}
+        parts[stage] = {"folder": folder_name, "seconds": seconds, "threads": 1, "settings": settings}
+    about = {"row": row, "of_row": row, "preset": preset, "dataset": "synthetic", "settings": {"size": size}, "device": "NVIDIA H200",
+             "precision": "bf16-mixed", "commit": "0123456789abcdef", "peak_memory_mib": 2000, "stages": parts}  # fmt: skip
+    write_json(folder / f"{row}-seed{seed}" / "run.json", about | card)
 
 
 def test_rows_share_their_trainings():
@@ -25,11 +49,36 @@ def test_rows_share_their_trainings():
     assert len(trainings(PEERS, "quick") - trainings(ROWS, "quick")) == sum(len(peer.stages) for peer in PEERS.values())
 
 
-def test_seconds_are_those_of_the_cards():
-    for row, stage in (("D1", "refine"), ("A", "disentangle"), ("Moon", "volumes")):
-        part = read_json(RECORDED / "synthetic-desktop" / f"{row}-seed0" / "run.json")["stages"][stage]
-        assert MEASURED[row, stage][0] == part["seconds"] * part["threads"]
+def test_seconds_are_those_of_the_cards(tmp_path, monkeypatch, capsys):
+    for row, seed in (("A", 0), ("A", 1), ("D0", 0), ("B-longer", 0)):
+        record(tmp_path / "run", row, seed, "desktop", 1e10, device="CPU: this", commit=None if row == "D0" else "abc")
+    monkeypatch.setattr(growth, "SECONDS", tmp_path / "seconds.json")
+    growth.main(["--keep", str(tmp_path / "run")])
+    assert capsys.readouterr().out == ""
+    kept = read_check(tmp_path / "seconds.json")
+    found = {(part["owner"], part["stage"], part["seed"]): part for part in kept["trainings"]}
+    expected = {("warmup", "warmup"), ("A", "disentangle"), ("B", "disentangle"), ("D0", "align"), ("B-longer", "further")}
+    assert set(found) == {(*one, 0) for one in expected} | {("A", "disentangle", 1)}
+    assert found["D0", "align", 0]["images"] == pytest.approx(images_of("align", "desktop"), abs=0.1)
+    assert [kept[name] for name in ("preset", "size", "device", "commits")] == ["desktop", 64, "CPU: this", ["abc"]]
+    assert kept["peak_memory_mib"] == 2000
+    assert recorded_speed(tmp_path / "seconds.json") == pytest.approx(1e10, rel=1e-4)
+    assert measured_seconds()["A", "disentangle"] == {seed: found["A", "disentangle", seed]["seconds"] for seed in (0, 1)}
+
+
+@pytest.mark.parametrize("cards", [{}, {"A": "NVIDIA H200"}, {"A": "CPU: this", "B": "CPU: that"}])
+def test_only_one_processors_seconds_are_kept(tmp_path, cards):
+    for row, device in cards.items():
+        record(tmp_path, row, 0, "desktop", device=device)
+    with pytest.raises(ValueError, match="does not hold the results of one preset on one processor"):
+        growth.seconds_of(tmp_path)
+
+
+def test_what_is_kept_is_what_the_preset_still_is():
     assert list(MEASURED["warmup", "warmup"]) == [0]
+    assert {(part["owner"], part["stage"]) for part in KEPT["trainings"]} >= trainings((*ROWS, *PEERS, *CONTROLS), "desktop")
+    for part in KEPT["trainings"]:
+        assert part["images"] == pytest.approx(images_of(part["stage"], KEPT["preset"]), abs=0.1)
 
 
 def test_what_was_recorded_is_the_sum_of_its_cards():
@@ -66,14 +115,13 @@ def test_a_gpus_estimate_does_not_hang_on_the_precision_of_the_recorded_run(monk
 def test_what_was_not_recorded_is_not_known(monkeypatch):
     ours = {key: seconds for key, seconds in MEASURED.items() if key in trainings(ROWS, "desktop")}
     for found, known in ((ours, {"About half": False, "All": True}), ({}, {"About half": False, "All": False})):
-        monkeypatch.setattr("handpose.growth.measured_seconds", lambda results, found=found: found)
+        monkeypatch.setattr("handpose.growth.measured_seconds", lambda kept, found=found: found)
         lines = table([Work("About half", (*ROWS, "Moon"), "quick"), Work("All", tuple(ROWS), "quick")])
         assert {line["Work"]: "not known" not in (line["Two cores"], line["T4"], line["H200"]) for line in lines} == known
 
 
 def test_files_that_were_made_without_git_say_so():
-    card = {"preset": "desktop", "device": "CPU", "commit": None}
-    assert source({("D3", 0): SimpleNamespace(card=card)}) == "From the seconds of the recorded run: preset desktop, CPU, not in git."
+    assert "measured on AMD EPYC at not in git, kept" in source(KEPT | {"commits": []})[0]
 
 
 def test_the_table_says_what_was_measured():
@@ -88,6 +136,47 @@ def test_the_table_says_what_was_measured():
     assert len({line.count("|") for line in markdown(lines)}) == 1
 
 
+def test_a_gpu_that_was_recorded_takes_the_place_of_nvidias_table(tmp_path):
+    before = speed(H200, "bf16-mixed"), speed(T4, "16-mixed"), training_time(WORKS[5], T4, MEASURED)
+    assert "NVIDIA" in before[0][1] and "ResNet-50" in source()[-1] and len(source()) == 2
+    for row in ("A", "B", "D3"):
+        record(tmp_path / f"synthetic-{LARGE}", row, 0)
+    record(tmp_path / f"synthetic-{LARGE}", "A", 1, made=1e14)
+    record(tmp_path / "synthetic-desktop", "A", 0, "desktop", 1e12)  # small pictures, several side by side, say nothing
+    budget.gpu_runs.cache_clear(), budget.gpu_speeds.cache_clear()
+    assert budget.gpu_speeds() == {("H200", True): pytest.approx(2e14)}
+    named = Device("NVIDIA H200", "cuda", H200.memory, half=True)
+    assert speed(named, "bf16-mixed") == (pytest.approx(2e14), "the trainings recorded on the H200")
+    assert training_seconds("refine", LARGE, named) == pytest.approx(images_of("refine", LARGE) * RESNET18_PER_PIXEL * 256**2 / 2e14)
+    assert speed(named, "32-true")[1].startswith("NVIDIA's") and speed(T4, "16-mixed") == before[1]
+    assert training_time(WORKS[5], T4, MEASURED) == before[2]
+    lines = table()
+    assert len(lines) == len(WORKS) + 1 and [("(measured)" in line["H200"]) for line in lines] == [False] * len(WORKS) + [True]
+    (work,) = growth.gpu_works()
+    assert work.name == "recorded on the H200: rows A, B, D3, up to 2 seeds" and work.times["A", "disentangle"] == 2
+    own = sum(training_seconds(stage, LARGE, named) for stage in ("warmup", "disentangle", "disentangle", "align", "refine"))
+    assert work.gpu_seconds == pytest.approx(own + 2 * training_seconds("disentangle", LARGE, named))  # A's second was half as fast
+    assert training_time(work, H200, MEASURED) == work.gpu_seconds and training_time(work, T4, MEASURED) > work.gpu_seconds
+    said = source()
+    rhd = next(line for line in lines if line["Work"] == "RHD, Tables 1 and 2")["H200"]
+    assert "on NVIDIA H200, at commit `0123456`." in said[1] and said[1].endswith(f"on RHD takes {rhd}.") and "ResNet-50," in said[2]
+
+
+def test_another_gpu_has_its_own_column(tmp_path):
+    record(tmp_path / f"synthetic-{LARGE}", "A", 0, device="NVIDIA H100 80GB HBM3")
+    lines = table()
+    assert "H200" not in lines[0] and "(measured)" in lines[-1]["H100"] and lines[-1]["Work"] == "recorded on the H100: rows A, 1 seed"
+    assert source()[1].startswith("H100: ") and speed(H200, "bf16-mixed")[1].startswith("NVIDIA's")
+    h100 = Device("H100", "cuda", int(80e9), half=True)
+    for device, size, seconds in ((H200, 256, STEP), (CPU, 64, 0), (h100, 256, 0), (h100, 64, STEP)):
+        assert budget.step_overhead(device, "bf16-mixed", size) == seconds
+
+
+def test_names_of_chips():
+    names = ("NVIDIA A100-SXM4-40GB", "Tesla T4", "NVIDIA GeForce RTX 4090", "H200")
+    assert [budget.chip(name) for name in names] == ["A100", "T4", "NVIDIA GeForce RTX 4090", "H200"]
+
+
 def test_it_is_printed():
     said = subprocess.run([sys.executable, "-m", "handpose.growth"], capture_output=True, text=True, check=True).stdout
-    assert said.startswith("| Work | Frames |") and re.search(r"preset desktop, CPU.*commit `[0-9a-f]{7}`", said)
+    assert said.startswith("| Work | Frames |") and re.search(r"preset desktop, .*commit `[0-9a-f]{7}`", said)

@@ -1,4 +1,7 @@
-"""Benchmarks: ratios measured in one run. ``make bench`` prints them and keeps them in ``book/checks/bench.json``."""
+"""Benchmarks: ratios measured in one run.
+
+``make bench`` prints them and keeps them in ``book/checks/bench.json``, and a GPU's, where there is one, in ``bench-gpu.json``.
+"""
 
 from dataclasses import dataclass
 

@@ -22,11 +22,11 @@ PRESET = "minutes+training=1024+evaluation=64+disentangle_epochs=1"
 ROW = "D3"
 
 
-def epoch(stage, data):
-    """Train ``stage`` for one epoch in the loop that all runs go through: its history."""
-    module = STAGES[stage](untrained(stage, ROW, PRESET), find_row(ROW), find_preset(PRESET))
+def epoch(stage, data, preset=PRESET, device="cpu"):
+    """Train ``stage`` in the loop that all runs go through, for the preset's epochs, by default one: its history."""
+    module = STAGES[stage](untrained(stage, ROW, preset), find_row(ROW), find_preset(preset))
     with tempfile.TemporaryDirectory() as folder:
-        return train(module, data.training, data.evaluation, folder, 0, make_fabric(find_preset(PRESET).precision, "cpu"), progress=False)
+        return train(module, data.training, data.evaluation, folder, 0, make_fabric(find_preset(preset).precision, device), progress=False)
 
 
 def of_training():

@@ -5,9 +5,10 @@ import os
 import queue
 import time
 
+from handpose.budget import SECONDS
 from handpose.experiments import ROWS, row_stages, stage_owner
-from handpose.records import available_cores
-from handpose.results import RECORDED, Results
+from handpose.growth import trainings
+from handpose.records import available_cores, read_check
 from tests.bench import Figure
 from tests.bench.networks import PRESET, ROW
 
@@ -15,18 +16,13 @@ STEPS = 40
 
 
 def of_rows():
-    """From the seconds on the recorded run's cards: nothing is trained here."""
-    results = Results(RECORDED / "synthetic-desktop")
-    seed = results.seeds("D3")[0]
-    alone, shared = 0, {}
-    for row in ROWS:
-        card = results[row, seed].card
-        for stage in row_stages(row, card["preset"]):
-            seconds = card["stages"][stage]["seconds"]
-            alone += seconds
-            shared[stage, "all" if stage == "warmup" else stage_owner(stage, row)] = seconds
-    total, chains = sum(shared.values()), sum(len(row_stages(row, "desktop")) for row in ROWS)
-    yield Figure("sharing", f"trainings for the {len(ROWS)} rows of Tables 1 and 2, warm-up included, of their chains'", f"{len(shared)} of {chains}")
+    """From the seconds that are kept of a whole run on a processor: nothing is trained here."""
+    kept = read_check(SECONDS)
+    seconds = {(part["owner"], part["stage"]): part["seconds"] for part in kept["trainings"] if part["seed"] == 0}
+    shared = trainings(ROWS, kept["preset"])
+    chains = [(stage_owner(stage, row), stage) for row in ROWS for stage in row_stages(row, kept["preset"])]
+    alone, total = sum(seconds[one] for one in chains), sum(seconds[one] for one in shared)
+    yield Figure("sharing", f"trainings for the {len(ROWS)} rows of Tables 1 and 2, warm-up included, of their chains'", f"{len(shared)} of {len(chains)}")
     yield Figure("sharing", "recorded seconds, each row alone over all together", f"{alone / total:.1f} times")
 
 
