@@ -20,8 +20,8 @@ from .geometry import restore_pose
 from .metrics import mepe
 from .records import atomic_path
 
-#: Threads that read batches ahead for a GPU.
-_READERS = 2
+#: Threads that read batches ahead for a GPU, and batches from which it pays to let cuDNN try its algorithms out first.
+_READERS, _TRYING_PAYS = 2, 10_000
 
 
 def choose_precision(precision, device):
@@ -75,6 +75,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
     start, history, saved_optimizer = _resume(folder / "last.safetensors", networks)
 
     phases = stage.phases()
+    torch.backends.cudnn.benchmark = steps * sum(phase.epochs for phase in phases) >= _TRYING_PAYS
     bar = tqdm(total=sum(phase.epochs for phase in phases) * steps, unit="batch", disable=not progress)
     bar.update(sum(record["steps"] for record in history))
     for number, phase in enumerate(phases):
