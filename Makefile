@@ -17,7 +17,7 @@ define NEWLINE
 
 endef
 refuse = $(if $(findstring $(2),$(value $(1))),$(error $(1) holds $(if $(filter-out $(NEWLINE),$(2)),$(2),a line break), which a shell would act on: give a plain value))
-QUOTED := PRESET DATASET SEED SEEDS ROWS PROFILE CORES DATA_ROOT TAG URL
+QUOTED := PRESET DATASET SEED SEEDS ROWS PROFILE CORES DATA_ROOT TAG URL COMMIT
 BARE := PRESET DATASET SEED SEEDS CORES
 SIGNS := " ` $$ \ #
 $(foreach name,$(QUOTED),$(call refuse,$(name),$(NEWLINE))$(foreach sign,$(SIGNS),$(call refuse,$(name),$(sign))))
@@ -37,7 +37,7 @@ SNAKEMAKE = $(VENV)/python -m snakemake --snakefile notebooks/Snakefile --cores 
 COUNT = $(if $(word 2,$(SEEDS)),$(error SEEDS is here how many seeds, 3 say; a list of seeds is for `make batch`),$(SEEDS))
 RUN = $(DATASET)-$(PRESET)-seed$(SEED)$(if $(filter-out 1,$(COUNT)),to$(shell echo $$(($(SEED) + $(COUNT) - 1))))
 
-.PHONY: book test mutants batch bench decisions record pages manifest site archive notebooks address commands environments soak fuzz lock clean
+.PHONY: book test mutants batch bench alike decisions record pages manifest site archive notebooks address commands environments soak fuzz lock clean
 
 book: $(READY)
 	$(SNAKEMAKE)
@@ -73,6 +73,11 @@ batch: $(READY)
 bench: $(READY)
 	CUDA_VISIBLE_DEVICES= $(VENV)/python -m tests.bench --output book/checks/bench.json
 	if command -v nvidia-smi >/dev/null; then $(VENV)/python -m tests.bench gpu --output book/checks/bench-gpu.json; fi
+
+# Does the code as it is train what that of COMMIT trained, by which the recorded results came about? Some minutes; what it finds is
+# kept in book/checks/alike.json, and results of code that trains alike are not stale.
+alike: $(READY)
+	$(VENV)/python -m tests.alike "$(COMMIT)"
 
 # What the choices change: trains the variants of the page of decisions; the next `make book` shows them.
 decisions: $(READY)

@@ -17,6 +17,8 @@ import torch
 from safetensors import SafetensorError
 
 from . import figures_own
+from .alike import trains_alike
+from .experiments import PEERS
 from .geometry import hand_scale, project
 from .metrics import root_of
 from .placement import estimate_root
@@ -200,7 +202,8 @@ def run_lines(card):
     elif "synthetic" in hands:
         lines.append("it has seen no photograph: expect larger errors on yours")
     row = card.get("of_row") or card.get("trained_as") or card["row"]
-    if card["training_code"] != training_code(None if card["stage"] == "warmup" else row):
+    row = None if card["stage"] == "warmup" else row
+    if not trains_alike(card["training_code"], training_code(row), row if row in PEERS else None):
         lines.append("the code that trains has changed since")
     return lines
 

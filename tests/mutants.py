@@ -45,11 +45,11 @@ IMPORTED = {
 PATIENCE, LEAST = 5, 60
 
 _LAYOUT = "only the layout in memory differs"
-_DEVICE = "index arrays on the CPU index tensors of any device"
 _UNUSED = "stands in where the other branch is taken: neither its value nor its gradient is used"
 _OTHER = "the other factor is of float64, so the product is"
 _HERE = "the tests run on the CPU, where the index arrays are"
 _TURN = "the other cyclic order of the axes gives the cross product's opposite, in another order: its length is the same"
+_SORTED = "corners are only sorted by it, and one more joint in all of them leaves the order as it is"
 _NEGATIVE = "a negative length is one that numpy works out"
 _ONES = "to divide by 1 and by -1 is to multiply by them"
 #: Mutants that compute the same: (module, function, what stands there, what the mutant has) and why no test can tell them apart.
@@ -62,8 +62,6 @@ EQUIVALENT = {
     ("losses", "joint_line_distances", "_LINES.to(joints.device)", "_LINES"): _HERE,
     ("losses", "", "torch.tensor(BONES).T.contiguous()", "torch.tensor(BONES).T"): _LAYOUT,
     ("losses", "kl_divergence", "-1", "1"): "the last axis of two is the second",
-    ("losses", "kinematic_chain_space", "_CHILDREN.to(joints.device)", "_CHILDREN"): _DEVICE,
-    ("losses", "kinematic_chain_space", "_PARENTS.to(joints.device)", "_PARENTS"): _DEVICE,
     ("losses", "_length", "torch.where(safe, squared, 1.0)", "torch.where(safe, squared, 2.0)"): _UNUSED,
     ("losses", "_heights", "torch.where(defined, length, 1.0)", "torch.where(defined, length, 2.0)"): _UNUSED,
     ("losses", "_heights", "torch.where(defined, length, 1.0)", "torch.where(defined, length, -1.0)"): _UNUSED,
@@ -71,8 +69,10 @@ EQUIVALENT = {
         "each pair twice, of which one is looked up",
     ("losses", "", "torch.tensor([[_PAIRS.index(side) for side in ((b, c), (a, c), (a, b))] for a, b, c in _TRIANGLES]).T.contiguous()",
      "torch.tensor([[_PAIRS.index(side) for side in ((b, c), (a, c), (a, b))] for a, b, c in _TRIANGLES]).T"): _LAYOUT,
-    ("losses", "_on", "(_FIRST, _SECOND, _FACING[1], _FACING[2], _FACING.flatten())",
-     "(_SECOND, _FIRST, _FACING[1], _FACING[2], _FACING.flatten())"): "a side has no direction",
+    ("losses", "", "one[:n]", "one[:]"): _SORTED,
+    ("losses", "", "n + 1", "n + 0"): _SORTED,
+    ("losses", "_on", "(_FIRST, _SECOND, _FACING[1], _FACING[2], _FACING.flatten(), _CHILDREN, _PARENTS)",
+     "(_SECOND, _FIRST, _FACING[1], _FACING[2], _FACING.flatten(), _CHILDREN, _PARENTS)"): "a side has no direction",
     ("losses", "_on", "_FACING[1]", "_FACING[0]"): "any two sides of a triangle span its area",
     ("losses", "_heights", "-1", "1"): _TURN,
     ("losses", "_heights", "-1", "-2"): _TURN,

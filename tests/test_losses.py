@@ -335,3 +335,19 @@ def test_training_follows_on_prediction():
     predicted = hands(1, 1).requires_grad_()
     losses.geometrical_loss(predicted, joints).backward()
     assert torch.isfinite(predicted.grad).all()
+
+
+def test_a_line_through_two_joints_that_all_but_coincide_is_undefined():
+    joints = 100 * torch.randn(1, 21, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    joints[:, 1] = joints[:, 0] + 5e-7  # the triangle with a third joint still has an area
+    distances = losses.joint_line_distances(joints)[0]
+    lines = [list(itertools.combinations([joint for joint in range(21) if joint != i], 2)) for i in range(21)]
+    for i in range(2, 21):
+        assert distances[i, lines[i].index((0, 1))] == 0
+        assert (distances[i] > 0).sum() == 189
+
+
+def test_a_length_that_is_just_the_limit_counts_as_none():
+    lengths = torch.tensor([[1e-6], [1.01e-6]], dtype=torch.float64)
+    assert (lengths[0] * lengths[0]).item() == losses._COINCIDENT
+    assert losses._length(lengths).tolist() == [0.0, pytest.approx(1.01e-6)]

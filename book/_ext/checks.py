@@ -1,5 +1,5 @@
-"""The directives ``mutants``, ``soak``, ``fuzz``, ``bench`` and ``bench-gpu``: what each of these commands found, from ``book/checks``; and
-``growth``: what the work costs as it grows, and what of it was measured.
+"""The directives ``mutants``, ``soak``, ``fuzz``, ``bench``, ``bench-gpu`` and ``alike``: what each of these commands found, from
+``book/checks``; and ``growth``: what the work costs as it grows, and what of it was measured.
 """
 
 from pathlib import Path
@@ -7,7 +7,7 @@ from pathlib import Path
 from sphinx.errors import SphinxError
 from sphinx.util.docutils import SphinxDirective
 
-from handpose import growth, records
+from handpose import alike, growth, records
 
 
 def kept_check(root, name):
@@ -74,8 +74,10 @@ def bench_lines(result):
     for one in result["figures"]:
         verdict = "" if one["holds"] is None else f"{one['bar']}: {'holds' if one['holds'] else '**missed**'}"
         table.append(f"| {one['topic']} | {one['what']} | {one['value']} | {verdict} |")
-    where = f"{result['device']}, {result['cores']} cores, load {result['load']} before it began, {growth.named_commit(result['commit'])}"
-    return [*table, "", f"{where}; {result['seconds'] / 60:.0f} minutes."]
+    load = "" if result["load"] is None else f", load {result['load']} before it began"
+    time = "" if result["seconds"] is None else f"; {result['seconds'] / 60:.0f} minutes"
+    read = f"; read from {result['read']}" if "read" in result else ""
+    return [*table, "", f"{result['device']}, {result['cores']} cores{load}, {growth.named_commit(result['commit'])}{time}{read}."]
 
 
 def check_lines(root, name):
@@ -102,7 +104,8 @@ class Growth(SphinxDirective):
         return self.parse_text_to_nodes("\n".join([*growth.markdown(growth.table()), "", "\n\n".join(growth.source())]))
 
 
-LINES = {"mutants": mutant_lines, "soak": soak_lines, "fuzz": fuzz_lines, "bench": bench_lines, "bench-gpu": bench_lines}
+LINES = {"mutants": mutant_lines, "soak": soak_lines, "fuzz": fuzz_lines, "bench": bench_lines, "bench-gpu": bench_lines,
+         "alike": alike.lines}  # fmt: skip
 
 
 def setup(app):

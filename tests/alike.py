@@ -1,0 +1,146 @@
+"""Does the code as it is train what the code of a commit trained? ``python -m tests.alike COMMIT [--trained FOLDER]``.
+
+Each training of every row and method takes a step from the same start, on the same hands, with both; losses and gradients
+are compared. FOLDER: results trained to the end by the code as it is, whose rows are recorded of then as well.
+"""
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+#: One batch is all the training hands: an epoch is a step. Encoders learn in all of stage 2.
+PRESET = "smoke+training=32+weights=none+disentangle_epochs=1+align_frozen_epochs=0+precision=32-true"
+
+
+def steps(output):
+    """Run in a process of its own, with the package of then or of now: {training: (terms, gradient)} and the digests."""
+    import numpy as np
+    import torch
+
+    from handpose import peers, runs, train
+    from handpose.experiments import CONTROLS, PEERS, ROWS, find_preset, find_row, stage_owner
+    from handpose.stages import STAGES, make_networks
+
+    torch.set_num_threads(1)
+    preset = find_preset(PRESET)
+    data = runs.prepare_data(PRESET, output_dir="runs/alike", progress=False, workers=1)
+    seen, found, step = [], {}, torch.optim.Adam.step
+
+    def watched(self, *arguments, **options):
+        gradient = [weight.grad.flatten() for group in self.param_groups for weight in group["params"] if weight.grad is not None]
+        seen.append(torch.cat(gradient).numpy().copy())
+        return step(self, *arguments, **options)
+
+    torch.optim.Adam.step = watched
+    for row in (*ROWS, *CONTROLS, *PEERS):
+        for stage in find_row(row).stages:
+            name = f"{stage_owner(stage, row)}: {stage}"
+            if name in found:
+                continue
+            if row in PEERS:
+                networks = peers.make_networks(find_row(row).module, preset, 0)
+                module, shards = peers.module(find_row(row).module).STAGES[stage](networks, preset), peers.training_shards(data, preset.view)
+            else:
+                networks = make_networks(stage, find_row(row), preset, 0)
+                module, shards = STAGES[stage](networks, find_row(row), preset), data.training
+            seen.clear()
+            with tempfile.TemporaryDirectory() as folder:
+                history = train.train(module, shards, data.evaluation, folder, 0, train.make_fabric("32-true", "cpu"), False, data.root_joint)
+            terms = {key: value for key, value in history[0].items() if isinstance(value, float) and key not in _NOT_TERMS}
+            found[name] = (terms, seen[0])
+    digests = {"ours": runs.training_code()} | {row: runs.training_code(row) for row in PEERS}
+    np.save(output, np.array([(found, digests)], object), allow_pickle=True)
+
+
+_NOT_TERMS = ("seconds", "images_per_second", "mepe")
+
+
+def _ran(package, output):
+    """What ``steps`` finds with the package in the folder ``package``."""
+    import numpy as np
+
+    environment = os.environ | {"PYTHONPATH": str(package), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, str(ROOT / "tests" / "alike.py"), "--steps", str(output)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return np.load(output, allow_pickle=True)[0]
+
+
+def compare(commit):
+    """One change of ``alike.found()``: the code of ``commit`` against the code as it is."""
+    import numpy as np
+
+    from handpose.records import environment
+
+    whole = subprocess.run(["git", "rev-parse", commit], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    archive = subprocess.run(["git", "archive", commit, "handpose"], cwd=ROOT, check=True, capture_output=True).stdout
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            tar.extractall(folder, filter="data")
+        (then, old), (now, new) = _ran(folder, Path(folder) / "then.npy"), _ran(ROOT, Path(folder) / "now.npy")
+    if then.keys() != now.keys():
+        raise ValueError(f"trainings that only one of the two has: {', '.join(then.keys() ^ now.keys())}")
+    trainings = []
+    for name, (terms, gradient) in then.items():
+        terms_now, gradient_now = now[name]
+        loss = max(abs(terms_now[key] - value) for key, value in terms.items()) / sum(map(abs, terms.values()))
+        apart = np.linalg.norm(gradient_now - gradient) / np.linalg.norm(gradient)
+        trainings.append({"name": name, "loss": float(loss), "gradient": float(apart)})
+    here = environment()
+    digests = {row: [old[row], new[row]] for row in old}
+    return {"then": whole, "now": here["commit"], "digests": digests, "trainings": trainings, "platform": here["platform"]}
+
+
+def trained(folder):
+    """The errors of the results in ``folder``, by the code as it is, beside those recorded of the same row and seed."""
+    from handpose.records import read_json
+    from handpose.results import RECORDED
+
+    pairs, cards = [], []
+    for path in sorted(Path(folder).glob("*/run.json")):
+        before = RECORDED / Path(folder).name / path.parent.name / "run.json"
+        card = read_json(path)
+        if before.exists() and read_json(before)["training_code"] != card["training_code"] and card["stage"] != "warmup":
+            old = read_json(before)
+            pairs.append({"row": card["row"], "seed": card["seed"], "then": old["metrics"]["mepe"], "now": card["metrics"]["mepe"]})
+            cards.append((old, card))
+    if not pairs:
+        raise ValueError(f"{folder} holds no result that is recorded of other code as well")
+    old, card = cards[0]
+    what = {"then": f"{old['device'].removeprefix('CPU: ')}, {old['precision']}", "now": f"{card['device'].removeprefix('CPU: ')}, {card['precision']}"}
+    return {"preset": card["preset"], "commit": card["commit"], "trainings": pairs} | what
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.alike", description=__doc__.split("\n")[0])
+    parser.add_argument("commit", nargs="?", help="the code that the recorded results were trained with")
+    parser.add_argument("--trained", type=Path, help="results trained to the end by the code as it is")
+    parser.add_argument("--steps", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.steps:
+        return steps(options.steps)
+    from handpose import alike
+    from handpose.records import write_check
+
+    if not options.commit and not options.trained:
+        parser.error("give a commit, or results with --trained")
+    kept = {name: value for name, value in alike.found().items() if name != "digest"}
+    if options.commit:
+        change = compare(options.commit)
+        # A change that begins where another does takes its place; one that begins where another ends comes after it.
+        kept["changes"] = [one for one in kept["changes"] if one["digests"]["ours"][0] != change["digests"]["ours"][0]] + [change]
+        print(f"{len(change['trainings'])} trainings: {'alike' if alike.passed(change) else 'NOT alike'}")
+    if options.trained:
+        kept["whole"] = trained(options.trained)
+    write_check(alike.KEPT, kept)
+    print("\n".join(alike.lines(kept)))
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
