@@ -11,8 +11,8 @@ from .records import PACKAGE, read_check
 
 KEPT = PACKAGE.parent / "book" / "checks" / "alike.json"
 #: How far the losses of a first step may lie apart, over the loss, and its gradients, over their norm. They differ by rounding alone:
-#: a picture's numbers in the fifth digit, and what comes of it where a ReLU then lies on the other side of 0.
-LIMITS = {"loss": 1e-4, "gradient": 2e-2}
+#: a picture's numbers in the fifth digit, and what gradients become where a ReLU then lies on the other side of 0.
+LIMITS = {"loss": 1e-5, "gradient": 2e-2}
 
 
 @cache
