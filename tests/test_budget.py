@@ -194,7 +194,7 @@ def test_colab_with_a_t4_names_it_and_fits_it(on_colab, with_t4, tmp_path, capsy
     assert fit(PARAMETERS | {"preset": "paper", "output_dir": str(tmp_path)}) == ("paper+precision=16-mixed", 2, False)
     first, second, third, fourth = capsys.readouterr().out.splitlines()
     assert first == "runs on Tesla T4 (16 GB); preset paper+precision=16-mixed, precision 16-mixed; float16, since this GPU has no bfloat16"
-    assert " hours (about " in second and second.endswith("GB of GPU memory") and third == "estimated from NVIDIA's ResNet-50 on a T4"
+    assert " minutes (about " in second and second.endswith("GB of GPU memory") and third == "estimated from NVIDIA's ResNet-50 on a T4"
     assert fourth.startswith("what is trained is lost when this runtime ends")
 
 
