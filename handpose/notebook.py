@@ -214,14 +214,16 @@ def execute(notebook, output, parameters, kernel="python3"):
 
 
 def _name_the_page(page, parameters):
-    """The title of a row's page says which row it is, that of results beside the book's own on which layout."""
+    """The title of a row's page says which row it is, that of results beside the book's own which these are."""
     from .experiments import find_row
+    from .recorded import BESIDE
 
     row, titles = parameters.get("row"), {}
     if row:
         titles["# One row of the ablation"] = f"# Row {row}: {find_row(row).parts}"
     if parameters.get("links") is False:
-        titles["# Results"] = f"# Results on {parameters['dataset'].upper()}'s layout"
+        ours = (parameters["dataset"], parameters["preset"])
+        titles["# Results"] = "# " + next((page.title for page in BESIDE.values() if page[:2] == ours), "Results")
     for cell in page.cells:
         for title, wanted in titles.items():
             if cell.cell_type == "markdown" and cell.source.startswith(title):

@@ -10,12 +10,28 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from .records import PACKAGE, read_json, write_json
 
 RUNS = PACKAGE.parent / "book" / "runs"
 MANIFEST = "manifest.json"
 _AGAIN = "put it back (git checkout -- book/runs), or record a run anew (make record, make pages)"
+
+
+class Beside(NamedTuple):
+    """A page of results that are recorded beside the book's own run: their dataset and preset, and the page's title."""
+
+    dataset: str
+    preset: str
+    title: str
+
+
+#: These pages by name; the book has them whatever run it shows.
+BESIDE = {
+    "results-stb": Beside("stb", "quick+weights=hands", "Results on STB's layout"),
+    "results-gpu": Beside("synthetic", "gpu", "Results at the paper's picture size"),
+}
 _ROUNDING = {"mepe": 0.03, "auc": 2e-3}  # what keeping poses in tenths of a millimetre may change
 #: A page shows the identity of each run that it was made from, alone (``notebook.show_card``) or in a table (``show_run``).
 _SHOWN = re.compile(r"identity ([0-9a-f]{16})\b|<td>([0-9a-f]{16})</td></tr>")
@@ -108,8 +124,11 @@ def _of_page(page, known):
 
     notebook = nbformat.read(page, 4)
     made = notebook.metadata.get("handpose") or {"notebook": "", "parameters": {}}
-    name, row = made["notebook"].removesuffix(".ipynb"), made.get("parameters", {}).get("row", "")
-    wanted = f"row-{row}" if name == "row" else "results-stb" if name == "results" and page.stem == "results-stb" else name
+    name, given = made["notebook"].removesuffix(".ipynb"), made.get("parameters", {})
+    row, beside = given.get("row", ""), BESIDE.get(page.stem)
+    wanted = f"row-{row}" if name == "row" else name
+    if beside and name == "results" and (given.get("dataset"), given.get("preset")) == beside[:2]:
+        wanted = page.stem
     if page.stem != wanted:
         yield f"it was made from {made['notebook'] or 'no notebook'}" + f", row {row}" * bool(row)
     if name == "change_row":  # shows runs of its own size, which come with the repository or are trained on the spot

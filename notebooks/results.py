@@ -21,7 +21,8 @@
 # Where a row has a page in this book, its name leads there.
 #
 # The paper has two datasets, and the rendered hands come in the file layouts of both: RHD's is on [Results](results.ipynb), STB's,
-# smaller and with one seed, on [Results on STB's layout](results-stb.ipynb).
+# smaller and with one seed, on [Results on STB's layout](results-stb.ipynb). All rows at the paper's picture size, with one seed and
+# trained on one GPU, are on [Results at the paper's picture size](results-gpu.ipynb).
 
 # %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
@@ -48,7 +49,7 @@ if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
     set_up()
 
 # %% tags=["parameters", "hide-input"]
-preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop or paper
+preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop, gpu or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
 seed: int = 0
@@ -74,6 +75,7 @@ preset, threads, recorded = fit(globals())
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import HTML, display
 
 from handpose import figures, figures_pose, pictures
@@ -156,6 +158,27 @@ if controls:
     display(HTML(as_html(ablation_table(results, tuple(CONTROLS), chosen), link, f"Controls on {data_name}, preset {preset}")))
 else:
     print("no control was trained in this run")
+
+# %% [markdown]
+# ## What it cost
+#
+# "training" is the time of the training steps alone, mean over seeds, with the stages that a row shares with others; "in all" has what
+# goes with it too, the measuring after each epoch above all, but not the making of the frames. Images a second are over all stages of a
+# row, as timed in this run; on a processor several trainings may have run side by side. So the table says what this run took, not
+# which row is fast.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+costs = {}
+for row, runs in shown.items():
+    epochs = [epoch for result in runs for epoch in result.history]
+    seconds = sum(epoch["seconds"] for epoch in epochs)
+    images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in epochs)
+    whole = np.mean([result.card["wall_seconds"] for result in runs])
+    costs[row] = {"training (s)": f"{seconds / len(runs):.0f}", "in all (s)": f"{whole:.0f}", "images/s in training": f"{images / seconds:.0f}"}
+trainings = {stage["identity"]: stage["seconds"] for result in everyone for stage in result.card["stages"].values()}
+machines = sorted({result.card["device"] for result in everyone})
+display(HTML(as_html(pd.DataFrame.from_dict(costs, orient="index").rename_axis("row"), link, f"Cost on {data_name}, preset {preset}")))
+print(f"{len(trainings)} trainings, those that rows share counted once: {sum(trainings.values()):.0f} s on {', '.join(machines)}")
 
 # %% [markdown]
 # ## PCK

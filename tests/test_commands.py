@@ -24,7 +24,7 @@ from handpose.data import write_synthetic
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ("README.md", "book/reproduce.md")
-_PROGRAM = re.compile(r"(make|python|papermill|snakemake|jupyter-book|pip|conda|git|\.) \S")
+_PROGRAM = re.compile(r"(make|python|torchrun|papermill|snakemake|jupyter-book|pip|conda|git|\.) \S")
 
 #: The first pattern that fits says how a command is run.
 #: plan: make prints it, Snakemake plans it, nothing is trained. recipe: make prints it, and what it calls is there.
@@ -37,7 +37,9 @@ HOW = (
     (r"papermill notebooks/\S+ out\.ipynb .*-p dataset rhd .*", "prepare"),
     (r"papermill notebooks/\S+ out\.ipynb .*", "run"),
     (r"python -m handpose\.colab", "run"),
-    (r"python -m handpose( predict|\.(notebook|data|batch|pretrained|archive|trial)) .*", "run"),
+    (r"python -m handpose\.book --beside synthetic-gpu", "tests/test_book.py"),  # of a run on a GPU
+    (r"torchrun .* -m handpose train .*", "run"),
+    (r"python -m handpose( predict| train|\.(notebook|data|batch|pretrained|archive|trial)) .*", "run"),
     (r'python -c ".*"', "run"),
     (r"\. \.venv/bin/activate", "run"),
     (r"pip install \S+", "pip"),
@@ -48,7 +50,9 @@ HOW = (
 SMALL = (
     (r'preset="(quick|desktop|paper)"', 'preset="smoke"'),
     (r"-p preset (quick|desktop|paper)", "-p preset smoke"),
-    (r"PRESET=(quick|minutes|desktop|paper)", "PRESET=smoke"),
+    (r"PRESET=(quick|minutes|desktop|gpu|paper)", "PRESET=smoke"),
+    (r"(handpose train .*--preset) (quick|desktop|paper)", r"\1 smoke"),
+    (r"(torchrun .*)", r"\1 --seed 1"),  # another than `trained` has: what is there is only opened
     (r"(-m handpose\.notebook notebooks/change_row\.ipynb .*)", r"\1 -p preset smoke -p threads 1"),
     (r"training=6000, evaluation=1000", "training=12, evaluation=20"),
     (r"synthetic-desktop/warmup-seed0", "synthetic-smoke/D3-seed0"),
@@ -222,7 +226,7 @@ def test_what_is_cheap_is_run(command, trained):
     said = shell(small(command), trained)
     made = {"papermill": ["out.ipynb", "runs/results/synthetic-smoke/D3-seed0/run.json"], "predict": ["hand-pose.json", "hand-pose.csv"],
             "change_row": ["out.ipynb"], "--name hands": ["runs/weights/hands.safetensors"], "--metadata": [".zenodo.json"],
-            "write_synthetic": ["hands/labels"]}  # fmt: skip
+            "write_synthetic": ["hands/labels"], "torchrun": ["runs/results/synthetic-smoke/D3-seed1/run.json"]}  # fmt: skip
     for word, paths in made.items():
         for path in paths if word in command else ():
             assert (trained / path).exists(), f"{command} did not make {path}: {said}"
@@ -244,9 +248,10 @@ def test_what_pip_installs_is_there_to_install(command, checkout):
         raise
 
 
-@pytest.mark.parametrize("command", chosen("tests/conftest.py", "tests/test_environment.py"))
+@pytest.mark.parametrize("command", chosen("tests/conftest.py", "tests/test_environment.py", "tests/test_book.py"))
 def test_what_another_test_runs_stands_there(command):
-    words = {"jupyter-book build .": '"jupyter-book"), "build", "."', "conda env create --file environment.yml": '"environment.yml"'}
+    words = {"jupyter-book build .": '"jupyter-book"), "build", "."', "conda env create --file environment.yml": '"environment.yml"',
+             "python -m handpose.book --beside synthetic-gpu": '"--beside", "synthetic-gpu"'}  # fmt: skip
     assert words[command] in (ROOT / way(command)).read_text()
 
 

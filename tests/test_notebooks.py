@@ -27,6 +27,7 @@ from handpose.experiments import CONTROLS, PARTS, PEERS, ROWS, Preset, find_pres
 from handpose.given import unpack
 from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, project_path, stale_page
 from handpose.predictor import Predictor
+from handpose.recorded import BESIDE
 from handpose.records import available_cores
 from handpose.results import Results, obtain
 from handpose.runs import run_stage
@@ -260,7 +261,7 @@ def test_every_row_has_its_page_and_recorded_pages_train_nothing():
     assert "/stages/" not in text
     for row in (*ROWS, *CONTROLS, *PEERS):
         assert f"runs/pages/synthetic-desktop-seed0to2-recorded/row-{row}.ipynb" in text
-    assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(PEERS) + len(ALL) - 1  # results twice
+    assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(PEERS) + len(ALL) - 2 + len(BESIDE)
 
 
 def test_the_slurm_profile_plans_the_same_jobs():

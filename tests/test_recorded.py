@@ -178,6 +178,17 @@ def test_a_manifest_is_not_written_over_what_disagrees(runs, change, line):
     assert (runs / "manifest.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", recorded.BESIDE)
+def test_a_page_of_results_beside_the_run_shows_its_own_dataset_and_preset(runs, name):
+    shown = page("results", "", read_json(runs / RESULT / "run.json")["identity"])
+    shown.metadata["handpose"]["parameters"] = dict(zip(("dataset", "preset"), recorded.BESIDE[name]))
+    nbformat.write(shown, runs / f"{name}.ipynb")
+    assert recorded.disagreeing(runs) == []
+    shown.metadata["handpose"]["parameters"]["preset"] = "smoke"
+    nbformat.write(shown, runs / f"{name}.ipynb")
+    assert recorded.disagreeing(runs) == [f"{name}.ipynb: it was made from results.ipynb"]
+
+
 @pytest.mark.parametrize("content", ["[]", "{", '{"a": 1}'])
 def test_a_broken_manifest_is_said(runs, content):
     rewrite(runs / "manifest.json", content.encode())
