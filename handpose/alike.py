@@ -49,12 +49,15 @@ def lines(result):
     """Markdown of the check: each change of the code and how far apart the two trained, and what whole trainings came to."""
     text = []
     for change in result["changes"]:
+        then, now = change["then"][:7], change["now"][:7]
+        furthest = max(one["loss"] for one in change["trainings"])
+        text += [f"Commit `{then}` against commit `{now}`: {len(change['trainings'])} trainings, losses at most {furthest:.0e} apart.", "",
+                 "````{dropdown} Each of them", ""]  # fmt: skip
         text += ["| Training | Loss apart | Gradient apart |", "|---|--:|--:|"]
         for one in change["trainings"]:
             text.append(f"| {one['name']} | {one['loss']:.0e} | {one['gradient']:.0e} |")
-        then, now = change["then"][:7], change["now"][:7]
-        text += ["", f"Commit `{then}` against commit `{now}`, one step from the same start in float32: the largest difference "
-                     f"of a term over the loss, and of the gradient over its norm ({change['platform']})."]  # fmt: skip
+        text += ["", "The largest difference of a term over the loss, and of the gradient over its norm, in float32 "
+                     f"({change['platform']}).", "````", ""]  # fmt: skip
     whole = result.get("whole")
     if whole:
         text += ["", *_whole(whole)]

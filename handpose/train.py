@@ -1,8 +1,11 @@
 """The one training loop. A stage says what a batch costs; the loop never asks which stage it is."""
 
+import itertools
 import json
 import math
 import time
+import warnings
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -96,12 +99,12 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
                 module.train(name in phase.learns)
             order = torch.randperm(len(training), generator=draws)
             totals, gradients, began = {}, {}, time.perf_counter()
-            for step, (crops, pose) in enumerate(_batches(training, order[: steps * batch].view(steps, batch), fabric)):
+            for step, (crops, pose, rows) in enumerate(_batches(training, order[: steps * batch].view(steps, batch), fabric)):
                 angle, flip = map(processes.share, draw_augmentation(batch, draws, preset.max_rotation, preset.flip_probability))
                 if preset.decay:
                     done = (epoch * steps + step) / (phase.epochs * steps)
                     optimizer.param_groups[0]["lr"] = phase.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-                terms = model(warp(crops, pose, preset.size, angle, flip), epoch * steps + step)
+                terms = model(warp(crops, pose, preset.size, angle, flip, rows), epoch * steps + step)
                 optimizer.zero_grad()
                 fabric.backward(sum(terms.values()))
                 if step % 8 == 0:
@@ -133,28 +136,28 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
 
 
 def _batches(training, orders, fabric):
-    """Crops and poses of one batch after the other, on the device: this process's share of the rows in ``orders``, (steps, B).
-
-    On a GPU the next batches are read and sent by threads while one is trained on.
+    """Of one batch after the other, this process's share of the rows in ``orders``, (steps, B): crops and poses on the device,
+    and which of the crops are meant (None: all). Batches for a GPU are read and sent ahead by threads, while one is trained on.
     """
-    gpu = fabric.device.type == "cuda"
+    chosen = (processes.share(np.sort(order.numpy())) for order in orders)
+    if fabric.device.type == "cpu":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch warns of a file that can't be written
+            crops = torch.from_numpy(training.crops)
+        yield from ((crops, torch.from_numpy(training.pose[rows]), rows) for rows in chosen)
+        return
 
-    def read(order):
-        rows = processes.share(np.sort(order.numpy()))
-        crops = torch.empty((len(rows), *training.crops.shape[1:]), dtype=torch.uint8, pin_memory=gpu)
+    def read(rows):
+        crops = torch.empty((len(rows), *training.crops.shape[1:]), dtype=torch.uint8, pin_memory=True)
         np.take(training.crops, rows, axis=0, out=crops.numpy(), mode="clip")  # others than "clip" go through a buffer
         return crops, torch.from_numpy(training.pose[rows])
 
-    if not gpu:
-        yield from (fabric.to_device(read(order)) for order in orders)
-        return
     with ThreadPoolExecutor(_READERS) as pool:
-        ahead = [pool.submit(read, order) for order in orders[:_READERS]]
-        for order in orders[_READERS:]:
-            ready = ahead.pop(0).result()
-            ahead.append(pool.submit(read, order))
-            yield fabric.to_device(ready)
-        yield from (fabric.to_device(ready.result()) for ready in ahead)
+        ahead = deque(pool.submit(read, rows) for rows in itertools.islice(chosen, _READERS))
+        while ahead:
+            ready = ahead.popleft().result()
+            ahead.extend(pool.submit(read, rows) for rows in itertools.islice(chosen, 1))
+            yield *fabric.to_device(ready), None
 
 
 def epoch_seed(seed, phase, epoch):

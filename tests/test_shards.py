@@ -467,6 +467,24 @@ def test_the_compiled_warp_refuses_another_number_of_motions():
         augment.warp(crops, torch.zeros(2, 21, 3), 32, torch.zeros(3), torch.zeros(3, dtype=torch.bool))
 
 
+def test_chosen_rows_are_warped_as_if_they_had_been_copied_out():
+    crops = torch.randint(0, 256, (9, 46, 46, 3), dtype=torch.uint8)
+    rows = np.array([8, 0, 3])
+    motion = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([True, False, True])
+    copied = augment.warp(crops[rows], torch.zeros(3, 21, 3), 32, *motion).images
+    assert torch.equal(augment.warp(crops, torch.zeros(3, 21, 3), 32, *motion, rows).images, copied)
+    inverse = augment.in_plane(*motion).transpose(1, 2) / ROTATION_MARGIN
+    normalised = augment._IMAGENET_MEAN, augment._IMAGENET_STD
+    torch.testing.assert_close(resample.grid_resample(crops, inverse, 32, *normalised, rows), copied, rtol=0, atol=5e-4)
+
+
+@pytest.mark.parametrize("rows", [[0, 2], [-1, 0]])
+def test_rows_that_are_not_there_are_refused(rows):
+    crops = torch.zeros(2, 46, 46, 3, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=f"rows {rows[0]} to {rows[1]} of 2 crops"):
+        augment.warp(crops, torch.zeros(2, 21, 3), 32, torch.zeros(2), torch.zeros(2, dtype=torch.bool), np.array(rows))
+
+
 @pytest.mark.parametrize(("probability", "flipped"), [(0.0, False), (1.0, True)])
 def test_augmentation_can_be_switched_off(probability, flipped):
     angle, flip = augment.draw_augmentation(100, torch.Generator().manual_seed(0), 0.0, probability)

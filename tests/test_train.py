@@ -162,7 +162,7 @@ def test_an_epoch_uses_every_full_batch_once(tmp_path, monkeypatch):
     seen = []
 
     def watch(crops, pose, *augmentation):
-        if len(augmentation) == 3:  # training
+        if len(augmentation) == 4:  # training
             seen.append(pose)
         return warp(crops, pose, *augmentation)
 

@@ -36,20 +36,21 @@ def in_plane(angle, flip):
     return torch.stack([cos, -sin * sign, sin, cos * sign], -1).unflatten(-1, (2, 2))
 
 
-def warp(crops, pose, size, angle=None, flip=None):
+def warp(crops, pose, size, angle=None, flip=None, rows=None):
     """Stored crops to network input: crops uint8 (B, R, R, 3), pose (B, 21, 3) -> ``Batch`` of ``size`` px.
 
     The picture is turned by A = ``in_plane(angle, flip)`` about its centre and the pose's xy with it;
-    without angles the crop is only cut and resized. Runs on the device that ``crops`` is on: on the CPU in compiled code,
+    without angles the crop is only cut and resized. ``rows`` int (B,): which of N crops are meant, so that they need not be
+    copied out of a memory map first. Runs on the device that ``crops`` is on: on the CPU in compiled code,
     on as many threads as torch may use. Raises ValueError for pictures of another kind there.
     """
     if angle is None:
-        angle = torch.zeros(len(crops))
-        flip = torch.zeros(len(crops), dtype=torch.bool)
+        angle = torch.zeros(len(pose))
+        flip = torch.zeros(len(pose), dtype=torch.bool)
     A = in_plane(angle, flip).to(crops.device, non_blocking=True)
     # Where each output pixel comes from: the inverse, which for A is the transpose.
     inverse = A.transpose(1, 2) / ROTATION_MARGIN
     way = resample if crops.device.type == "cpu" else grid_resample
-    images = way(crops, inverse, size, _IMAGENET_MEAN, _IMAGENET_STD)
+    images = way(crops, inverse, size, _IMAGENET_MEAN, _IMAGENET_STD, rows)
     turned = torch.cat([pose[..., :2] @ A.transpose(1, 2), pose[..., 2:]], -1)
     return Batch(images, turned)

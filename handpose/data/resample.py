@@ -25,10 +25,12 @@ G, B = np.uintp(1), np.uintp(2)
 
 # Not all of fastmath: with NaN and infinity left out, a place that is no number could point outside the picture.
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
-def _resample(pictures, inverse, scale, shift, out):
-    """pictures uint8 (B, H, W, 3), inverse float64 (B, 2, 2) -> out float32 (B, S, S, 3): colour * scale + shift, both (3,)."""
-    count, height, width, _ = pictures.shape
-    size = out.shape[1]
+def _resample(pictures, rows, inverse, scale, shift, out):
+    """``rows`` int64 (B,) of pictures uint8 (N, H, W, 3), inverse float64 (B, 2, 2) -> out float32 (B, S, S, 3): colour * scale +
+    shift, both (3,).
+    """
+    _, height, width, _ = pictures.shape
+    count, size = len(rows), out.shape[1]
     pixels, middle = 3 * width, (size - 1) / 2
     right, low = F32(width - 1), F32(height - 1)
     first, second = np.empty(size, np.int32), np.empty(size, np.int32)  # upper and lower neighbours' offsets
@@ -37,7 +39,7 @@ def _resample(pictures, inverse, scale, shift, out):
     r_shift, g_shift, b_shift = shift[0], shift[1], shift[2]
     source = np.empty(height * pixels, np.float32)
     for n in range(count):
-        picture, place = pictures[n].reshape(-1), out[n].reshape(size, 3 * size)
+        picture, place = pictures[rows[n]].reshape(-1), out[n].reshape(size, 3 * size)
         for at in range(picture.size):  # a picture's bytes become numbers once, and not for each of four neighbours
             source[at] = F32(picture[at])
         ax, ay = F32(inverse[n, 0, 0] * width / size), F32(inverse[n, 1, 0] * height / size)
@@ -76,26 +78,30 @@ def _pool(process, threads):
     return ThreadPoolExecutor(threads, thread_name_prefix="warp")
 
 
-def resample(crops, inverse, size, mean, std):
+def resample(crops, inverse, size, mean, std, rows=None):
     """Pictures uint8 (B, H, W, 3), on the CPU -> float32 (B, 3, size, size), channels last in memory, (colour / 255 - mean) / std.
 
-    inverse: (B, 2, 2), from places in the output to places in the picture, both -1..1 from edge to edge. On as many
-    threads as torch may use; what comes out does not depend on how many. Raises ValueError on other pictures.
+    inverse: (B, 2, 2), from places in the output to places in the picture, both -1..1 from edge to edge. ``rows``: the B of
+    the N pictures that are meant, int (B,); all by default. On as many threads as torch may use; what comes out does not
+    depend on how many. Raises ValueError on other pictures, and on rows that are not there.
     """
     if crops.ndim != 4 or crops.shape[3] != 3 or crops.dtype != torch.uint8 or 0 in crops.shape[1:]:
         raise ValueError(f"crops must be uint8 (B, R, R, 3), got {crops.dtype} {tuple(crops.shape)}")
-    if inverse.shape != (len(crops), 2, 2):
-        raise ValueError(f"{len(crops)} crops and {len(inverse)} motions")
-    out = np.empty((len(crops), size, size, 3), np.float32)  # NumPy asks for large pages, PyTorch does not: a third of the time
+    rows = np.arange(len(crops)) if rows is None else np.asarray(rows, np.int64)
+    if inverse.shape != (len(rows), 2, 2):
+        raise ValueError(f"{len(rows)} crops and {len(inverse)} motions")
+    if len(rows) and not 0 <= rows.min() <= rows.max() < len(crops):  # compiled code would read whatever lies there
+        raise ValueError(f"rows {rows.min()} to {rows.max()} of {len(crops)} crops")
+    out = np.empty((len(rows), size, size, 3), np.float32)  # NumPy asks for large pages, PyTorch does not: a third of the time
     norm = (1 / (255 * np.array(std))).astype(np.float32), (-np.array(mean) / std).astype(np.float32)
     pictures, matrices = crops.contiguous().numpy(), inverse.double().contiguous().numpy()
-    threads = min(torch.get_num_threads(), len(crops))
+    threads = min(torch.get_num_threads(), len(rows))
     if threads < 2:
-        _resample(pictures, matrices, *norm, out)
+        _resample(pictures, rows, matrices, *norm, out)
     else:
-        cuts = [len(crops) * part // threads for part in range(threads + 1)]
+        cuts = [len(rows) * part // threads for part in range(threads + 1)]
         parts = [slice(*cut) for cut in itertools.pairwise(cuts)]
-        done = _pool(os.getpid(), threads).map(lambda part: _resample(pictures[part], matrices[part], *norm, out[part]), parts)
+        done = _pool(os.getpid(), threads).map(lambda part: _resample(pictures, rows[part], matrices[part], *norm, out[part]), parts)
         list(done)  # waits, and raises what a thread raised
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
@@ -107,8 +113,9 @@ def _on(device, *values):
         return [torch.tensor(numbers, device=device) * 255 for numbers in values]
 
 
-def grid_resample(crops, inverse, size, mean, std):
+def grid_resample(crops, inverse, size, mean, std, rows=None):
     """The same by PyTorch's operations, on the device that ``crops`` is on."""
+    crops = crops if rows is None else crops[torch.as_tensor(rows, device=crops.device)]
     grid = F.affine_grid(F.pad(inverse, (0, 1)), [len(crops), 3, size, size], align_corners=False)
     mean, std = _on(crops.device, tuple(mean), tuple(std))
     images = ((crops.float() - mean) / std).permute(0, 3, 1, 2)

@@ -1,6 +1,7 @@
 """Our input path against the usual one: decode, crop, turn and resize each picture in a loader's worker."""
 
 import time
+import warnings
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from tests.bench import Figure, least
 from tests.bench.frames import FOLDER, make_frames
 
 SIZE, BATCH, COUNT = 256, 64, 600
+#: Passes over the frames that ours makes in a row, for about as many seconds as the usual way takes for one.
+PASSES = 8
 
 
 class Usual(torch.utils.data.Dataset):
@@ -53,14 +56,19 @@ def of_inputs():
     shards = write_shards(frames, shard_folder(frames.root.name), SIZE, progress=False)
     loader = torch.utils.data.DataLoader(Usual(frames), BATCH, shuffle=True, num_workers=cores, persistent_workers=True)
     draws = torch.Generator().manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch warns of a file that can't be written
+        crops = torch.from_numpy(shards.crops)
 
     def ours():
-        began, order = time.perf_counter(), torch.randperm(len(shards), generator=draws)
-        for start in range(0, len(shards), BATCH):
-            rows = np.sort(order[start : start + BATCH].numpy())
-            angle, flip = draw_augmentation(len(rows), draws)
-            warp(torch.from_numpy(shards.crops[rows]), torch.from_numpy(shards.pose[rows]), SIZE, angle, flip)
-        return time.perf_counter() - began
+        began = time.perf_counter()
+        for _ in range(PASSES):
+            order = torch.randperm(len(shards), generator=draws)
+            for start in range(0, len(shards), BATCH):
+                rows = np.sort(order[start : start + BATCH].numpy())
+                angle, flip = draw_augmentation(len(rows), draws)
+                warp(crops, torch.from_numpy(shards.pose[rows]), SIZE, angle, flip, rows)
+        return (time.perf_counter() - began) / PASSES
 
     def usual():
         began = time.perf_counter()
