@@ -163,10 +163,14 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     progress = progress and processes.rank() == 0
     with processes.first():
         data = prepare_data(preset, dataset, data_root, output_dir, progress)
-    stages = row_stages(row, preset)
+    return _run_on(data, stage, row, preset, seed, output_dir, threads, device, progress)
+
+
+def _run_on(data, stage, row, preset, seed, output_dir, threads, device, progress):
+    """``run_stage`` on ``data`` that is there: the stages below stand on the same."""
+    settings, stages = stage_settings(stage, row, preset, seed), row_stages(row, preset)
     place = stages.index(stage)
-    arguments = (row, preset, dataset, data_root, seed, output_dir, threads, device, progress)
-    parent = run_stage(stages[place - 1], *arguments) if place else None
+    parent = _run_on(data, stages[place - 1], row, preset, seed, output_dir, threads, device, progress) if place else None
     file = pretrained.content_digest(settings.get("weights"), output_dir)
     code = training_code(None if stage == "warmup" else row)
     identity = digest([settings, parent and parent.card["identity"], data.fingerprint, code, *([file] if file else [])])
@@ -178,7 +182,7 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
         if may_write:
             sweep(folder)
         if not (folder / "run.json").exists():
-            run = (preset, dataset, seed, threads, device, progress)
+            run = (preset, data.dataset, seed, threads, device, progress)
             checkpoint = _check_checkpoint(folder / "last.safetensors")
             try:
                 _train_stage(folder, stage, owner, settings, parent, data, identity, run, output_dir)
