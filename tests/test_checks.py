@@ -10,16 +10,18 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from sphinx.errors import SphinxError
 
 from handpose.records import read_check
+from handpose.results import RECORDED, Results
 from tests.bench import inputs, networks, profiled, sharing
 from tests.mutants import EQUIVALENT, RESULT, TESTS, judged, mutants_of, source_digest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-from checks import bench_lines, fuzz_lines, kept_check, mutant_lines, share_caught, soak_lines  # noqa: E402 (the book's own extension)
+from checks import bench_lines, fuzz_lines, kept_check, mutant_lines, precision_lines, share_caught, soak_lines  # noqa: E402 (the book's own extension)
 
 SOURCE = '''
 """Words - not code."""
@@ -236,3 +238,14 @@ def test_benchmarks_are_measured_and_kept(tmp_path):
     assert [one["topic"] for one in figures] == ["sharing", "sharing"] and all(one["value"] in said for one in figures)
     wrong = subprocess.run([*command[:3], "speed"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert wrong.returncode == 2 and wrong.stderr.splitlines()[-1].startswith("python -m tests.bench: error: unknown: speed; the topics are")
+
+
+def test_rows_in_both_precisions_stand_side_by_side():
+    plain, half = (Results(RECORDED / name) for name in ("synthetic-minutes", "synthetic-minutes+precision=bf16-mixed"))
+    text = "\n".join(precision_lines())
+    for row in ("baseline", "D3"):
+        assert half.seeds(row) == [0, 1, 2]
+        assert {half[row, seed].card["precision"] for seed in (0, 1, 2)} == {"bf16-mixed"}
+        assert {plain[row, seed].card["precision"] for seed in (0, 1, 2)} == {"32-true"}
+        both = [np.mean([results.errors(row, seed).mean() for seed in (0, 1, 2)]) for results in (plain, half)]
+        assert f"| {row} | 0, 1, 2 | {both[0]:.2f} | {both[1]:.2f} |" in text

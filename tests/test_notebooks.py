@@ -262,6 +262,8 @@ def test_every_row_has_its_page_and_recorded_pages_train_nothing():
     for row in (*ROWS, *CONTROLS, *PEERS):
         assert f"runs/pages/synthetic-desktop-seed0to2-recorded/row-{row}.ipynb" in text
     assert text.count("-p recorded true") == len(ROWS) + len(CONTROLS) + len(PEERS) + len(ALL) - 2 + len(BESIDE)
+    for page, beside in BESIDE.items():
+        assert f"/{page}.ipynb -p preset {beside.preset} -p dataset {beside.dataset} " in text
 
 
 def test_the_slurm_profile_plans_the_same_jobs():

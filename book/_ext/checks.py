@@ -1,5 +1,5 @@
 """The directives ``mutants``, ``soak``, ``fuzz``, ``bench``, ``bench-gpu`` and ``alike``: what each of these commands found, from
-``book/checks``; and ``growth``: what the work costs as it grows, and what of it was measured.
+``book/checks``; ``growth``: what the work costs as it grows, and what of it was measured; and ``precision``: rows in float32 and in bfloat16.
 """
 
 from pathlib import Path
@@ -8,6 +8,9 @@ from sphinx.errors import SphinxError
 from sphinx.util.docutils import SphinxDirective
 
 from handpose import alike, growth, records
+from handpose.decisions import Variant, compare
+from handpose.experiments import ROWS
+from handpose.results import RECORDED, Results
 
 
 def kept_check(root, name):
@@ -91,12 +94,30 @@ def _run(result):
     return f"Seed {result['seed']}, {result['platform']}, {growth.named_commit(result['commit'])}"
 
 
+def precision_lines(recorded=RECORDED):
+    """Markdown of the rows that were trained in float32 and in bfloat16, with the same seeds, on the same frames."""
+    plain, half = (Results(Path(recorded) / f"synthetic-{preset}") for preset in ("minutes", "minutes+precision=bf16-mixed"))
+    table = ["| Row | Seeds | float32 (mm) | bfloat16 (mm) | Apart (mm), 95 % | Verdict |", "|---|---|--:|--:|--:|---|"]
+    for row in [row for row in ROWS if half.seeds(row)]:
+        variant = Variant("bfloat16", "precision=bf16-mixed", "Precision", row, "not printed", "float32")
+        found = compare(plain, half, variant)
+        apart = f"{found['effect']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
+        table.append(f"| {row} | {found['seeds']} | {found['MEPE ours']:.2f} | {found['MEPE variant']:.2f} | {apart} | {found['verdict']} |")
+    card = half[row, half.seeds(row)[0]].card
+    return [*table, "", f"Preset `minutes`, {card['device'].removeprefix('CPU: ')}, {growth.named_commit(card['commit'])}."]
+
+
 class Check(SphinxDirective):
     """The table and the list of the check of the directive's own name."""
 
     def run(self):
         self.env.note_dependency(str(Path(self.env.srcdir) / "book" / "checks" / f"{self.name}.json"))
         return self.parse_text_to_nodes("\n".join(check_lines(self.env.srcdir, self.name)))
+
+
+class Precision(SphinxDirective):
+    def run(self):
+        return self.parse_text_to_nodes("\n".join(precision_lines()))
 
 
 class Growth(SphinxDirective):
@@ -112,4 +133,5 @@ def setup(app):
     for name in LINES:
         app.add_directive(name, Check)
     app.add_directive("growth", Growth)
+    app.add_directive("precision", Precision)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
