@@ -51,7 +51,8 @@ def lines(result):
     for change in result["changes"]:
         then, now = change["then"][:7], change["now"][:7]
         furthest = max(one["loss"] for one in change["trainings"])
-        text += [f"Commit `{then}` against commit `{now}`: {len(change['trainings'])} trainings, losses at most {furthest:.0e} apart.", "",
+        apart = f"losses at most {furthest:.0e} apart" if furthest else "the same losses to the last digit"
+        text += [f"Commit `{then}` against commit `{now}`: {len(change['trainings'])} trainings, {apart}.", "",
                  "````{dropdown} Each of them", ""]  # fmt: skip
         text += ["| Training | Loss apart | Gradient apart |", "|---|--:|--:|"]
         for one in change["trainings"]:

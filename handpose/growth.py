@@ -253,7 +253,7 @@ def source(kept=None):
     one = "not known" if time is None else about(time)
     return [
         processor,
-        f"{large.name}: marked as measured are the seconds of the trainings at {size} px that are recorded here, one after the other, on "
+        f"{large.name}: marked as measured are the seconds of the trainings at {size} px that are recorded here, added up, on "
         f"{' and '.join(dict.fromkeys(card['device'] for card in cards))}, at {_commits(commits)}. The rest of this column is extrapolated "
         f"by the median of their speeds, at smaller pictures with an assumed time a batch on top. One seed of all rows of Tables 1 and 2 "
         f"on RHD takes {one}.",

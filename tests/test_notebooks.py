@@ -205,7 +205,7 @@ def test_more_cores_than_there_are_are_not_taken():
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        ("preset=quik", "error: no preset 'quik'; choose from smoke, minutes, quick, desktop, paper"),
+        ("preset=quik", "error: no preset 'quik'; choose from smoke, minutes, quick, desktop, gpu, paper"),
         ("dataset=hands", "error: no dataset 'hands'; choose from synthetic, rhd, stb"),
         ("dataset=stb", "error: dataset stb needs DATA_ROOT=, the folder where you unpacked it"),
         ("data_root=nowhere", "nowhere is not a folder"),

@@ -97,6 +97,8 @@ def _run(result):
 def precision_lines(recorded=RECORDED):
     """Markdown of the rows that were trained in float32 and in bfloat16, with the same seeds, on the same frames."""
     plain, half = (Results(Path(recorded) / f"synthetic-{preset}") for preset in ("minutes", "minutes+precision=bf16-mixed"))
+    if not half.folder.exists():
+        return ["Not measured yet."]
     table = ["| Row | Seeds | float32 (mm) | bfloat16 (mm) | Apart (mm), 95 % | Verdict |", "|---|---|--:|--:|--:|---|"]
     for row in [row for row in ROWS if half.seeds(row)]:
         variant = Variant("bfloat16", "precision=bf16-mixed", "Precision", row, "not printed", "float32")
