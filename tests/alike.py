@@ -129,7 +129,7 @@ def main():
 
     if not options.commit and not options.trained:
         parser.error("give a commit, or results with --trained")
-    kept = {name: value for name, value in alike.found().items() if name != "digest"}
+    kept = dict(alike.found())
     if options.commit:
         change = compare(options.commit)
         # A change that begins where another does takes its place; one that begins where another ends comes after it.

@@ -77,10 +77,8 @@ def bench_lines(result):
     for one in result["figures"]:
         verdict = "" if one["holds"] is None else f"{one['bar']}: {'holds' if one['holds'] else '**missed**'}"
         table.append(f"| {one['topic']} | {one['what']} | {one['value']} | {verdict} |")
-    load = "" if result["load"] is None else f", load {result['load']} before it began"
-    time = "" if result["seconds"] is None else f"; {result['seconds'] / 60:.0f} minutes"
-    read = f"; read from {result['read']}" if "read" in result else ""
-    return [*table, "", f"{result['device']}, {result['cores']} cores{load}, {growth.named_commit(result['commit'])}{time}{read}."]
+    where = f"{result['device']}, {result['cores']} cores, load {result['load']} before it began, {growth.named_commit(result['commit'])}"
+    return [*table, "", f"{where}; {result['seconds'] / 60:.0f} minutes."]
 
 
 def check_lines(root, name):

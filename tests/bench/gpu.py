@@ -22,9 +22,9 @@ from handpose.cost import Steps
 from handpose.experiments import find_preset
 from handpose.records import available_cores
 from handpose.runs import prepare_data, untrained
-from handpose.train import choose_precision, make_fabric, predict
+from handpose.train import choose_precision, make_fabric
 from tests.bench import Figure, least
-from tests.bench.networks import ROW, epoch
+from tests.bench.networks import ROW, epoch, evaluation
 from tests.bench.profiled import gpu_profile
 
 #: Enough frames that an epoch's first batch, which nothing hides, is a small part of it.
@@ -132,14 +132,7 @@ def of_prediction(data, preset, device):
         what = f"batch {batch} at {settings.size} px: a call's median and 95th percentile"
         yield Figure("prediction", what, f"{middle:.2f} and {late:.2f} ms")
         yield Figure("prediction", f"batch {batch}: pictures a second", f"{1000 * batch / middle:.0f}")
-
-    def evaluated():
-        began = time.perf_counter()
-        predict(networks, data.training, settings.size, fabric)
-        return time.perf_counter() - began
-
-    rate = len(data.training) / least(1, evaluated)[0]
-    yield Figure("prediction", "evaluation from shards, crops cut and poses turned back: pictures a second", f"{rate:.0f}")
+    yield evaluation(networks, data.training, settings.size, fabric)
 
 
 def first(shards, count):

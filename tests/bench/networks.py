@@ -148,14 +148,18 @@ def of_prediction():
         yield Figure("prediction", f"batch {batch} at {settings.size} px: a call's median and 95th percentile", f"{middle:.1f} and {late:.1f} ms")
         yield Figure("prediction", f"batch {batch}: pictures a second", f"{1000 * batch / middle:.0f}")
     data = prepare_data(PRESET, output_dir="runs/bench", progress=False)
-    fabric = make_fabric("32-true", "cpu")
+    yield evaluation(networks, data.training, settings.size, make_fabric("32-true", "cpu"))
+
+
+def evaluation(networks, shards, size, fabric):
+    """The figure of predicting all of ``shards``, on the device of ``fabric``."""
 
     def evaluated():
         began = time.perf_counter()
-        predict(networks, data.training, settings.size, fabric)
+        predict(networks, shards, size, fabric)
         return time.perf_counter() - began
 
-    rate = len(data.training) / least(2, evaluated)[0]
-    yield Figure("prediction", "evaluation from shards, crops cut and poses turned back: pictures a second", f"{rate:.0f}")
+    rate = len(shards) / least(2, evaluated)[0]
+    return Figure("prediction", "evaluation from shards, crops cut and poses turned back: pictures a second", f"{rate:.0f}")
 
 
