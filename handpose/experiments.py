@@ -69,7 +69,7 @@ PRESETS = {
         flip_probability=0.0, weights="warmup", cost="two minutes a row on two cores",
     ),
     "quick": Preset(
-        training=8192, evaluation=1024, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
+        training=5120, evaluation=1024, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
         warmup_epochs=8, disentangle_epochs=3, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
         flip_probability=0.0, weights="warmup", cost="45 minutes on two cores",
     ),
@@ -78,7 +78,7 @@ PRESETS = {
         warmup_epochs=10, disentangle_epochs=2, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
         flip_probability=0.0, weights="warmup", cost="three quarters of an hour a seed on two cores",
     ),
-    "gpu": Preset(  # the steps of `quick` on pictures of the paper's size: half the frames, twice as often
+    "gpu": Preset(  # pictures of the size and in the batches of the paper
         training=4096, evaluation=1024, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
         warmup_epochs=16, disentangle_epochs=6, align_frozen_epochs=2, align_epochs=2, refine_epochs=2,
         flip_probability=0.0, weights="warmup", cost="minutes on one H200-class GPU",

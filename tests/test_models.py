@@ -33,6 +33,42 @@ def test_rgb_encoder_gives_mean_and_log_variance_of_128():
     assert not torch.equal(mean, log_variance)
 
 
+@pytest.mark.parametrize(("side", "stride"), [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (5, 2)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_small_map_convolution_is_a_convolution(side, stride, layout):
+    small = models.SmallMapConv(5, 7, 3, stride, 1, bias=False).double().to(memory_format=layout)
+    images = torch.randn(3, 5, side, side, dtype=torch.double).contiguous(memory_format=layout).requires_grad_()
+    usual = torch.nn.functional.conv2d(images, small.weight, stride=stride, padding=1)
+    torch.testing.assert_close(small(images), usual)
+    weights = torch.randn_like(usual)
+    ours, theirs = (torch.autograd.grad((maps * weights).sum(), (images, small.weight)) for maps in (small(images), usual))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("side", [32, 64, 96])
+def test_our_resnet_is_torchvisions(side):
+    torch.manual_seed(1)
+    ours = models.resnet().eval()
+    torch.manual_seed(1)
+    theirs = resnet18().eval()
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    images = torch.randn(2, 3, side, side)
+    torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
+
+
+def test_no_usual_convolution_makes_a_small_map(monkeypatch):
+    made, usual = [], torch.nn.Conv2d.forward
+
+    def watched(self, images):
+        made.append((self.kernel_size[0], usual(self, images).shape[-1]))
+        return usual(self, images)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
+    models.resnet()(torch.randn(2, 3, 64, 64))
+    assert made and min(side for kernel, side in made if kernel == 3) > 2
+
+
 def test_pose_encoder_is_the_mlp_of_the_paper():
     encoder = models.PoseEncoder()
     mean, log_variance = encoder(torch.randn(5, 21, 3))

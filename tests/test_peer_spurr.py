@@ -17,7 +17,7 @@ CYCLE = len(spurr.PAIRS)
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(models, "resnet18", SmallBackbone)
+    monkeypatch.setattr(models, "resnet", SmallBackbone)
 
 
 def make_stage():

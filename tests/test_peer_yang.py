@@ -21,7 +21,7 @@ ALL = {"rgb_encoder", "pose_encoder", "pose_decoder", "view_encoder", "view_deco
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(models, "resnet18", SmallBackbone)
+    monkeypatch.setattr(models, "resnet", SmallBackbone)
 
 
 def make_stage():

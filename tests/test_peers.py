@@ -101,6 +101,18 @@ def test_true_picture_coordinates_lift_to_the_true_pose(data):
     assert np.abs(again - shards.target).max() < 1e-2
 
 
+@pytest.mark.parametrize("side", [1, 2, 3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_deconvolution_of_a_small_map_is_a_transposed_convolution(side, layout):
+    layer = parts.deconvolutions(5, (7,))[0].double().to(memory_format=layout)
+    maps = torch.randn(3, 5, side, side, dtype=torch.double).contiguous(memory_format=layout).requires_grad_()
+    usual = torch.nn.functional.conv_transpose2d(maps, layer.weight, stride=2, padding=1)
+    torch.testing.assert_close(layer(maps), usual)
+    weights = torch.randn_like(usual)
+    ours, theirs = (torch.autograd.grad((out * weights).sum(), (maps, layer.weight)) for out in (layer(maps), usual))
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_soft_argmax_of_a_known_map():
     maps = torch.zeros(1, 21, 4, 8)
     maps[:, :, 1, 6] = 1

@@ -42,7 +42,7 @@ class SmallBackbone(nn.Module):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """The same networks, narrow: training takes a moment and a checkpoint little room."""
-    monkeypatch.setattr(models, "resnet18", SmallBackbone)
+    monkeypatch.setattr(models, "resnet", SmallBackbone)
     for name in ("InjectionDecoder", "LinearDecoder", "PoseEncoder", "VariationalMapper", "LatentDiscriminator"):
         monkeypatch.setattr(stages, name, functools.partial(getattr(models, name), hidden=32))
 

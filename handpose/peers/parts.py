@@ -8,10 +8,10 @@ from itertools import pairwise
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import nn
-from torchvision.models import resnet18
 
-from ..models import JOINTS, RGBEncoder
+from ..models import JOINTS, RGBEncoder, resnet
 from ..stages import Phase
 
 
@@ -22,7 +22,7 @@ class Backbone(nn.Module):
 
     def __init__(self, weights=None):
         super().__init__()
-        self.backbone = resnet18() if weights is None else RGBEncoder(weights=weights).backbone
+        self.backbone = resnet() if weights is None else RGBEncoder(weights=weights).backbone
         self.backbone.fc = nn.Identity()
         self.to(memory_format=torch.channels_last)
 
@@ -32,11 +32,25 @@ class Backbone(nn.Module):
         return net.layer4(net.layer3(net.layer2(net.layer1(x))))
 
 
+class _Deconvolution(nn.ConvTranspose2d):
+    """4 x 4, of stride 2, without bias; from maps of up to 2 x 2 on a CPU by one matrix product, as ``models.SmallMapConv``."""
+
+    def __init__(self, inputs, width):
+        super().__init__(inputs, width, 4, 2, 1, bias=False)
+
+    def forward(self, input):
+        high, wide = input.shape[-2:]
+        if input.device.type != "cpu" or max(high, wide) > 2:
+            return super().forward(input)
+        cells = input.flatten(2).transpose(1, 2) @ self.weight.flatten(1)
+        return F.fold(cells.transpose(1, 2), (2 * high, 2 * wide), 4, padding=1, stride=2)
+
+
 def deconvolutions(inputs, widths):
     """Blocks that each double the resolution: 4 x 4 transposed convolution of stride 2, batch normalisation, ReLU."""
     layers = []
     for width in widths:
-        layers += [nn.ConvTranspose2d(inputs, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [_Deconvolution(inputs, width), nn.BatchNorm2d(width), nn.ReLU()]
         inputs = width
     return nn.Sequential(*layers)
 
