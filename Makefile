@@ -142,7 +142,8 @@ $(READY): requirements.txt pyproject.toml
 	@echo "installing the pinned packages into .venv: a few minutes, about 7 GB (PyTorch brings its GPU libraries)"
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(VENV)/python -m handpose.data.synthetic.compiled
+	@echo "compiling the renderer: half a minute"
+	TQDM_DISABLE=1 $(VENV)/python -m handpose.data.synthetic.compiled
 	touch $(READY)
 
 # The one command that makes requirements.txt (`pip install uv` first).

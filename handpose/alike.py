@@ -7,7 +7,9 @@ the code as it is, and found the same losses and gradients. What it measured is 
 
 from functools import cache
 
+from .experiments import PEERS
 from .records import PACKAGE, read_check
+from .runs import training_code
 
 KEPT = PACKAGE.parent / "book" / "checks" / "alike.json"
 #: How far the losses of a first step may lie apart, over the loss, and its gradients, over their norm. They differ by rounding alone:
@@ -35,14 +37,21 @@ def passed(change):
 def trains_alike(then, now, row=None):
     """Whether code of digest ``then`` trains what ``now`` does; ``row`` is a method of Table 3, which has digests of its own.
 
-    The digests are those of ``runs.training_code``. A change that was not examined, or did not pass, counts as another training.
+    The digests are those of ``runs.training_code``; changes that follow each other lead from one to the next. A change that was not
+    examined, or did not pass, counts as another training.
     """
-    reached = then
+    reached = {then}
     for change in found()["changes"]:
         before, after = change["digests"].get(row or "ours", (None, None))
-        if before == reached and passed(change):
-            reached = after
-    return reached == now
+        if before in reached and passed(change):
+            reached.add(after)
+    return now in reached
+
+
+def code_changed(card):
+    """Whether the code that trains no longer is what trained the run of this card, nor what trains alike."""
+    row = None if card["stage"] == "warmup" else card.get("of_row") or card.get("trained_as") or card["row"]
+    return not trains_alike(card["training_code"], training_code(row), row if row in PEERS else None)
 
 
 def lines(result):

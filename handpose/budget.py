@@ -6,7 +6,7 @@ and what memory it needs. Outside of Colab it gives back what it was given; on C
 The estimate is simple. Training costs multiply-adds in proportion to the pixels of the picture, since nearly all of them are
 the backbone's (for the methods of Table 3, too); a pass through a frozen
 encoder costs a third of a training pass, evaluation after each epoch too. How many multiply-adds a second a processor makes
-comes from a run on one, whose seconds are kept in ``SECONDS``; how many a GPU makes, from the results recorded at the paper's
+comes from a run on one with bfloat16 and from one without, whose seconds are kept; how many a GPU makes, from the results recorded at the paper's
 size of picture where they come from such a GPU, else from what NVIDIA measured with a ResNet-50. ``RESNET50`` has these figures.
 """
 
@@ -28,10 +28,9 @@ RESNET18_PER_PIXEL, RESNET50_PER_PIXEL = 36_150, 4.09e9 / 224**2
 RESNET50 = {"T4": (143, 388), "V100": (367, 1200), "A100": (938, 2470)}
 #: The H200 has no figure there: the A100's, by the bandwidth of their memories, 4.8 against 2.039 TB/s (NVIDIA's data sheets).
 RESNET50["H200"] = (round(4.8 / 2.039 * RESNET50["A100"][0]), round(4.8 / 2.039 * RESNET50["A100"][1]))
-#: What ``python -m handpose.growth --keep`` keeps: the seconds of a run's trainings on a processor.
+#: What ``python -m handpose.growth --keep`` keeps: the seconds of a run's trainings on a processor, and on one without bfloat16.
 SECONDS = PACKAGE.parent / "book" / "checks" / "seconds.json"
-#: float32 against bfloat16 on the processor of ``SECONDS``: 137 against 345 images a second.
-_FLOAT32_ON_CPU = 137 / 345
+SECONDS_IN_FLOAT32 = SECONDS.with_name("seconds-float32.json")
 #: Seconds a batch on a GPU for reading crops and starting kernels: assumed where nothing was measured.
 STEP = 0.03
 #: Pixels rendered, and made into shards, a second and core: measured on the machine of ``SECONDS``.
@@ -108,12 +107,12 @@ def images_of(stage, preset, dataset="synthetic"):
 
 @cache
 def recorded_speed(path=SECONDS):
-    """Multiply-adds of forward passes a second and thread that the run kept in ``path`` trained at, in mixed precision.
+    """Multiply-adds of forward passes a second and thread that the run kept in ``path`` trained at, in its precision.
 
     The median over its stages of one thread, those of Tables 1 and 2; None where there is no such run.
     """
     kept = read_check(path) if Path(path).exists() else None
-    if kept is None or kept["precision"] != "bf16-mixed":
+    if kept is None:
         return None
     work = RESNET18_PER_PIXEL * kept["size"] ** 2
     ours = (part for part in kept["trainings"] if part["threads"] == 1 and part["owner"] in ROWS)
@@ -175,9 +174,10 @@ def speed(device, precision, threads=1):
         known = next((name for name in RESNET50 if name in device.name), "T4")
         source = f"NVIDIA's ResNet-50 on a {known}"
         return RESNET50[known][mixed] * RESNET50_PER_PIXEL * 224**2, source
-    recorded = recorded_speed()
-    source = f"{processor_name(read_check(SECONDS)['device'])}'s speed" if recorded else ""
-    return recorded and recorded * threads * (1 if mixed else _FLOAT32_ON_CPU), source
+    kept = SECONDS if mixed else SECONDS_IN_FLOAT32
+    recorded = recorded_speed(kept)
+    source = f"{processor_name(read_check(kept)['device'])}'s speed" if recorded else ""
+    return recorded and recorded * threads, source
 
 
 def step_overhead(device, precision, size):

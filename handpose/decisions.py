@@ -17,8 +17,9 @@ import pandas as pd
 from scipy import stats
 
 from . import metrics
+from .alike import trains_alike
 from .effects import paired_effect
-from .experiments import ROWS, find_row, stage_owner
+from .experiments import PEERS, ROWS, find_row, stage_owner
 from .results import Results, obtain, results_folder
 
 
@@ -181,14 +182,19 @@ def verdict(mean, low, high, margin):
     return words if margin is not None else f"{words} on these frames; chance in training not known"
 
 
+def _alike(row, one, other):
+    method = row if row in PEERS else None
+    return one == other or trains_alike(one, other, method) or trains_alike(other, one, method)
+
+
 def compare(results, other, variant):
     """One line of ``measured``: the seeds that both ``results`` and ``other``, of the variant, have of its row.
 
-    Raises ValueError when the two hold other frames. None without a common seed that the same code has trained.
+    Raises ValueError when the two hold other frames. None without a common seed that the same code has trained, or code alike.
     """
     row = variant.row
     seeds = [seed for seed in other.seeds(row) if seed in results.seeds(row)]
-    seeds = [seed for seed in seeds if results[row, seed].card["training_code"] == other[row, seed].card["training_code"]]
+    seeds = [seed for seed in seeds if _alike(row, *(have[row, seed].card["training_code"] for have in (results, other)))]
     if not seeds:
         return None
     if not np.array_equal(results.frame, other.frame) or np.abs(results.target - other.target).max() > 0.1:

@@ -3,7 +3,7 @@
 Measured are the seconds of each training of a run on a processor, kept in ``book/checks/seconds.json``, and those of the results
 that are recorded at the paper's size of picture on a GPU, where there are some. Everything else is extrapolated: in proportion to
 the pictures and pixels, and to a GPU as ``budget.speed`` has it. ``table`` says which is which; ``python -m handpose.growth`` prints
-it, and ``--keep RESULTS`` keeps the seconds of a folder of results made on a processor.
+it, and ``--keep RESULTS`` keeps the seconds of a folder of results made on a processor, those in float32 in a file of their own.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from .budget import (
     RESNET18_PER_PIXEL,
     SECONDS,
+    SECONDS_IN_FLOAT32,
     Device,
     about,
     chip,
@@ -267,7 +268,11 @@ def main(arguments=None):
     parser.add_argument("--keep", type=Path, metavar="RESULTS", help="a folder of results made on a processor: keep their seconds")
     options = parser.parse_args(arguments)
     if options.keep:
-        write_check(SECONDS, seconds_of(options.keep))
+        seconds = seconds_of(options.keep)
+        slow = seconds["precision"] == "32-true"
+        if not slow and seconds["preset"] != "desktop":
+            raise ValueError(f"{options.keep} is of preset {seconds['preset']}: the table is made from the seconds of desktop")
+        write_check(SECONDS_IN_FLOAT32 if slow else SECONDS, seconds)
         return
     print("\n".join([*markdown(table()), "", "\n\n".join(source())]))
 

@@ -199,6 +199,7 @@ def execute(notebook, output, parameters, kernel="python3"):
             papermill.execute_notebook(
                 str(notebook), str(temporary), parameters, cwd=str(Path(notebook).parent), kernel_name=kernel,
                 progress_bar=False, stderr_file=sys.stderr,  # the progress bars
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns that it talks over TCP, with this machine alone
             )  # fmt: skip
         except papermill.PapermillExecutionError:
             failed = output.with_name(f"failed-{output.name}")

@@ -17,14 +17,13 @@ import torch
 from safetensors import SafetensorError
 
 from . import figures_own
-from .alike import trains_alike
-from .experiments import PEERS
+from .alike import code_changed
 from .geometry import hand_scale, project
 from .metrics import root_of
 from .placement import estimate_root
 from .predictor import Predictor, checked
 from .records import atomic_path, expanded
-from .runs import checked_card, open_run, training_code
+from .runs import checked_card, open_run
 from .skeleton import JOINTS
 
 FORMATS = ("csv", "json")
@@ -32,7 +31,7 @@ UNITS = "millimetres; pixels from the top left corner of the upright picture"
 AXES = "camera frame: x right, y down, z forward, away from the camera"
 ROOTS = {"palm": "the palm's centre, midway between wrist and middle_mcp", "wrist": "joint 0, which STB labels at the palm's centre"}
 #: Presets to look for a trained run in, the best first; of one kind the newest is taken.
-_KINDS = ({"paper", "desktop"}, {"quick"}, {"minutes"}, {"smoke"})
+_KINDS = ({"paper", "desktop"}, {"quick", "gpu"}, {"minutes"}, {"smoke"})
 
 
 @dataclass(frozen=True)
@@ -201,9 +200,7 @@ def run_lines(card):
         lines.append("the preset smoke only proves that things run: its poses mean nothing")
     elif "synthetic" in hands:
         lines.append("it has seen no photograph: expect larger errors on yours")
-    row = card.get("of_row") or card.get("trained_as") or card["row"]
-    row = None if card["stage"] == "warmup" else row
-    if not trains_alike(card["training_code"], training_code(row), row if row in PEERS else None):
+    if code_changed(card):
         lines.append("the code that trains has changed since")
     return lines
 

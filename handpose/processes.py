@@ -53,6 +53,15 @@ def noise(like):
     return share(torch.randn((len(like) * count(), *like.shape[1:]), dtype=like.dtype, device=like.device))
 
 
+class Dropout(nn.Dropout):
+    """Dropout by this process's share of what one would drop of the whole batch."""
+
+    def forward(self, input):
+        if count() == 1 or not self.training:
+            return super().forward(input)
+        return input * share(nn.functional.dropout(input.new_ones(len(input) * count(), *input.shape[1:]), self.p))
+
+
 def mean(value):
     """The mean of a tensor over all processes."""
     if count() == 1:

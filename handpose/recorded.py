@@ -30,6 +30,7 @@ class Beside(NamedTuple):
 #: These pages by name; the book has them whatever run it shows.
 BESIDE = {
     "results-stb": Beside("stb", "quick+weights=hands", "Results on STB's layout"),
+    "results-quick": Beside("synthetic", "quick", "Results of the quick run"),
     "results-gpu": Beside("synthetic", "gpu", "Results at the paper's picture size"),
 }
 _ROUNDING = {"mepe": 0.03, "auc": 2e-3}  # what keeping poses in tenths of a millimetre may change

@@ -17,10 +17,10 @@ import pandas as pd
 
 from . import analysis, explorer, metrics, processes
 from . import given as knowledge
-from .alike import trains_alike
-from .experiments import PEERS, find_preset, find_row, row_stages, stage_owner, stage_settings
+from .alike import code_changed
+from .experiments import find_preset, find_row, row_stages, stage_owner, stage_settings
 from .records import PACKAGE, atomic_path, digest, only_one, read_arrays, read_json, write_json
-from .runs import mean_pose, measure, prepare_data, run_stage, training_code
+from .runs import mean_pose, measure, prepare_data, run_stage
 from .trouble import said_plainly
 
 #: The results that come with the repository.
@@ -83,8 +83,7 @@ class Result:
     def stale(self):
         """Why this result no longer is what the code would give, in words; empty when it still is."""
         reasons = []
-        row = None if self.card["stage"] == "warmup" else self.card["of_row"]
-        if not trains_alike(self.card["training_code"], training_code(row), row if row in PEERS else None):
+        if code_changed(self.card):
             reasons.append("the code that trains has changed")
         for stage, kept in self.card["stages"].items():
             try:

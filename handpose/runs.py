@@ -159,6 +159,8 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     """
     settings = stage_settings(stage, row, preset, seed)
     make_fabric(settings["precision"], device)  # a GPU that isn't there is said before hands are rendered
+    if threads < 1:
+        raise ValueError(f"threads is {threads}: it must be a whole number, 1 or more")
     torch.set_num_threads(threads)
     progress = progress and processes.rank() == 0
     with processes.first():
@@ -182,7 +184,7 @@ def _run_on(data, stage, row, preset, seed, output_dir, threads, device, progres
         if may_write:
             sweep(folder)
         if not (folder / "run.json").exists():
-            run = (preset, data.dataset, seed, threads, device, progress)
+            run = (preset, data.dataset, seed, threads, device, progress, code)
             checkpoint = _check_checkpoint(folder / "last.safetensors")
             try:
                 _train_stage(folder, stage, owner, settings, parent, data, identity, run, output_dir)
@@ -271,7 +273,7 @@ def _check_checkpoint(path):
 
 
 def _train_stage(folder, stage, owner, settings, parent, data, identity, run, output_dir):
-    preset_name, dataset, seed, threads, device, progress = run
+    preset_name, dataset, seed, threads, device, progress, code = run
     preset, row = find_preset(preset_name), _owner_row(owner)
     if parent is None:
         weights, started = pretrained.find(preset.weights, output_dir)
@@ -319,7 +321,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
         "identity": identity,
         "parent": parent and parent.card["identity"],
         "data_fingerprint": data.fingerprint,
-        "training_code": training_code(row),
+        "training_code": code,  # as it was before: who edits it meanwhile has not trained with that
         "rendered": (data.root / "synthetic.json").exists(),  # whatever ``dataset`` it was read as
         "frames": {"training": len(data.training), "evaluation": len(data.evaluation)},
         "scale_mm": round(float(data.training.scale.mean()), 2),

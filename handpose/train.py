@@ -75,7 +75,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
     batch = min(preset.batch, len(training))
     steps = len(training) // batch
     processes.synchronise(fabric.to_device(stage))
-    start, history, saved_optimizer = _resume(folder / "last.safetensors", networks)
+    start, history, saved_optimizer = _resume(folder / "last.safetensors", networks, fabric.strategy.precision)
 
     phases = stage.phases()
     torch.backends.cudnn.benchmark = steps * sum(phase.epochs for phase in phases) >= _TRYING_PAYS
@@ -129,7 +129,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
                             "gradients": {name: torch.stack(norms).mean().item() for name, norms in gradients.items()}} | losses)  # fmt: skip
             with processes.first():
                 if processes.rank() == 0:
-                    _save(folder / "last.safetensors", networks, optimizer, (number, epoch + 1), history)
+                    _save(folder / "last.safetensors", networks, optimizer, (number, epoch + 1), history, fabric.strategy.precision)
     bar.close()
     networks.requires_grad_(True)
     return history
@@ -192,22 +192,23 @@ def _mean_error(networks, evaluation, preset, fabric, root):
         return round(mepe(predict(networks, evaluation, preset.size, fabric), evaluation.target, root=root), 3)
 
 
-def _save(path, networks, optimizer, progress, history):
+def _save(path, networks, optimizer, progress, history, precision):
     tensors = {f"networks.{name}": value for name, value in networks.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"record": json.dumps({"progress": progress, "history": history})})
+        save_file(tensors, temporary, {"record": json.dumps({"progress": progress, "history": history, "precision": precision.state_dict()})})
 
 
-def _resume(path, networks):
-    """Where training stands: next (phase, epoch), history, and the optimiser's tensors; loads the networks."""
+def _resume(path, networks, precision):
+    """Where training stands: next (phase, epoch), history, and the optimiser's tensors; loads the networks, and the scale of float16."""
     if not path.exists():
         return (0, 0), [], {}
     with safe_open(path, "pt") as file:
         record = json.loads(file.metadata()["record"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    precision.load_state_dict(record["precision"])
     networks.load_state_dict({name[9:]: value for name, value in tensors.items() if name.startswith("networks.")})
     optimizer = {name[10:]: value for name, value in tensors.items() if name.startswith("optimizer.")}
     return tuple(record["progress"]), record["history"], optimizer

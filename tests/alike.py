@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-#: One batch is all the training hands: an epoch is a step. Encoders learn in all of stage 2.
-PRESET = "smoke+training=32+weights=none+disentangle_epochs=1+align_frozen_epochs=0+precision=32-true"
+#: One batch is all the training hands: an epoch is a step. Encoders learn in all of stage 2. Maps are as small as at `desktop`.
+PRESET = "smoke+size=64+training=32+weights=none+disentangle_epochs=1+align_frozen_epochs=0+precision=32-true"
 
 
 def steps(output):
@@ -92,8 +92,14 @@ def compare(commit):
         apart = np.linalg.norm(gradient_now - gradient) / np.linalg.norm(gradient)
         trainings.append({"name": name, "loss": float(loss), "gradient": float(apart)})
     here = environment()
+    if here["dirty"]:
+        raise ValueError("commit the code as it is first: what is kept names it by its commit")
     digests = {row: [old[row], new[row]] for row in old}
     return {"then": whole, "now": here["commit"], "digests": digests, "trainings": trainings, "platform": here["platform"]}
+
+
+def begins(change):
+    return {row: then for row, (then, _) in change["digests"].items()}
 
 
 def trained(folder):
@@ -133,7 +139,7 @@ def main():
     if options.commit:
         change = compare(options.commit)
         # A change that begins where another does takes its place; one that begins where another ends comes after it.
-        kept["changes"] = [one for one in kept["changes"] if one["digests"]["ours"][0] != change["digests"]["ours"][0]] + [change]
+        kept["changes"] = [one for one in kept["changes"] if begins(one) != begins(change)] + [change]
         print(f"{len(change['trainings'])} trainings: {'alike' if alike.passed(change) else 'NOT alike'}")
     if options.trained:
         kept["whole"] = trained(options.trained)

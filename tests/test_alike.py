@@ -33,7 +33,8 @@ def test_code_that_was_not_examined_trains_something_else(kept):
 
 def test_changes_follow_each_other(kept):
     kept(CHANGE, CHANGE | {"digests": {"ours": ["new", "newer"]}})
-    assert alike.trains_alike("old", "newer") and alike.trains_alike("new", "newer") and not alike.trains_alike("old", "new")
+    assert alike.trains_alike("old", "newer") and alike.trains_alike("new", "newer") and alike.trains_alike("old", "new")
+    assert alike.trains_alike("old", "old") and alike.trains_alike("new", "new") and not alike.trains_alike("newer", "old")
 
 
 @pytest.mark.parametrize("apart", [{"loss": 2e-4}, {"gradient": 3e-2}, {"loss": float("nan")}])

@@ -77,7 +77,7 @@ def test_the_recorded_table_is_printed_with_where_it_comes_from():
 
 
 def test_a_stale_result_is_named(monkeypatch):
-    monkeypatch.setattr("handpose.results.training_code", lambda row=None: "other")
+    monkeypatch.setattr("handpose.alike.training_code", lambda row=None: "other")
     _, text = batch.report(["A"], [0], "desktop", recorded=True)
     assert "stale: row A, seed 0: the code that trains has changed" in text
 

@@ -74,9 +74,10 @@ def test_memory_holds_what_autograd_keeps():
     assert activations < said < 2 * activations
 
 
-def test_the_estimate_agrees_with_what_was_measured():
+@pytest.mark.parametrize("path", [budget.SECONDS, budget.SECONDS_IN_FLOAT32], ids=lambda path: path.stem)
+def test_the_estimate_agrees_with_what_was_measured(path):
     """Time and memory of D3's stages that had a thread to themselves, in the run that was kept."""
-    kept = read_check(budget.SECONDS)
+    kept = read_check(path)
     device = Device(kept["device"], half=kept["precision"] == "bf16-mixed")
     ours = {(stage_owner(stage, "D3"), stage) for stage in row_stages("D3", kept["preset"])}
     for owner, stage in ours - {("warmup", "warmup")}:
@@ -108,7 +109,7 @@ def test_more_threads_pictures_and_pixels_cost_as_they_should(preset, stage, thr
 
 def test_without_a_kept_run_nothing_is_invented(tmp_path, monkeypatch, capsys):
     assert recorded_speed(tmp_path / "seconds.json") is None
-    monkeypatch.setattr(budget, "recorded_speed", lambda: None)
+    monkeypatch.setattr(budget, "recorded_speed", lambda path: None)
     assert training_seconds("refine", "quick", CPU) is None
     fit(PARAMETERS | {"output_dir": str(tmp_path), "device": "cpu"})
     assert "how long is not known" in capsys.readouterr().out

@@ -52,7 +52,7 @@ SMALL = (
     (r"-p preset (quick|desktop|paper)", "-p preset smoke"),
     (r"PRESET=(quick|minutes|desktop|gpu|paper)", "PRESET=smoke"),
     (r"(handpose train .*--preset) (quick|desktop|paper)", r"\1 smoke"),
-    (r"(torchrun .*)", r"\1 --seed 1"),  # another than `trained` has: what is there is only opened
+    (r"(torchrun .*) D3 (.*)", r"\1 baseline \2 --seed 1"),  # another than `trained` has: what is there is only opened
     (r"(-m handpose\.notebook notebooks/change_row\.ipynb .*)", r"\1 -p preset smoke -p threads 1"),
     (r"training=6000, evaluation=1000", "training=12, evaluation=20"),
     (r"synthetic-desktop/warmup-seed0", "synthetic-smoke/D3-seed0"),
@@ -226,7 +226,7 @@ def test_what_is_cheap_is_run(command, trained):
     said = shell(small(command), trained)
     made = {"papermill": ["out.ipynb", "runs/results/synthetic-smoke/D3-seed0/run.json"], "predict": ["hand-pose.json", "hand-pose.csv"],
             "change_row": ["out.ipynb"], "--name hands": ["runs/weights/hands.safetensors"], "--metadata": [".zenodo.json"],
-            "write_synthetic": ["hands/labels"], "torchrun": ["runs/results/synthetic-smoke/D3-seed1/run.json"]}  # fmt: skip
+            "write_synthetic": ["hands/labels"], "torchrun": ["runs/results/synthetic-smoke/baseline-seed1/run.json"]}  # fmt: skip
     for word, paths in made.items():
         for path in paths if word in command else ():
             assert (trained / path).exists(), f"{command} did not make {path}: {said}"

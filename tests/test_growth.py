@@ -53,8 +53,12 @@ def test_seconds_are_those_of_the_cards(tmp_path, monkeypatch, capsys):
     for row, seed in (("A", 0), ("A", 1), ("D0", 0), ("B-longer", 0)):
         record(tmp_path / "run", row, seed, "desktop", 1e10, device="CPU: this", commit=None if row == "D0" else "abc")
     monkeypatch.setattr(growth, "SECONDS", tmp_path / "seconds.json")
+    monkeypatch.setattr(growth, "SECONDS_IN_FLOAT32", tmp_path / "float32.json")
     growth.main(["--keep", str(tmp_path / "run")])
+    record(tmp_path / "slower", "A", 0, "desktop", 4e9, device="CPU: that", precision="32-true")
+    growth.main(["--keep", str(tmp_path / "slower")])
     assert capsys.readouterr().out == ""
+    assert recorded_speed(tmp_path / "float32.json") == pytest.approx(4e9, rel=1e-4)
     kept = read_check(tmp_path / "seconds.json")
     found = {(part["owner"], part["stage"], part["seed"]): part for part in kept["trainings"]}
     expected = {("warmup", "warmup"), ("A", "disentangle"), ("B", "disentangle"), ("D0", "align"), ("B-longer", "further")}
@@ -64,6 +68,12 @@ def test_seconds_are_those_of_the_cards(tmp_path, monkeypatch, capsys):
     assert kept["peak_memory_mib"] == 2000
     assert recorded_speed(tmp_path / "seconds.json") == pytest.approx(1e10, rel=1e-4)
     assert measured_seconds()["A", "disentangle"] == {seed: found["A", "disentangle", seed]["seconds"] for seed in (0, 1)}
+
+
+def test_the_table_is_of_desktops_seconds(tmp_path):
+    record(tmp_path, "A", 0, "quick", device="CPU: this")
+    with pytest.raises(ValueError, match="is of preset quick"):
+        growth.main(["--keep", str(tmp_path)])
 
 
 @pytest.mark.parametrize("cards", [{}, {"A": "NVIDIA H200"}, {"A": "CPU: this", "B": "CPU: that"}])
@@ -106,7 +116,7 @@ def test_time_grows_with_frames_and_pixels(device):
 def test_a_gpus_estimate_does_not_hang_on_the_precision_of_the_recorded_run(monkeypatch):
     """A run in float32, that is slower, does as much work; nothing else is asked how fast processors are."""
     work, slower = WORKS[0], {key: {seed: 2.5 * seconds for seed, seconds in kept.items()} for key, kept in MEASURED.items()}
-    monkeypatch.setattr(budget, "recorded_speed", lambda: None)
+    monkeypatch.setattr(budget, "recorded_speed", lambda path: None)
     assert training_time(work, T4, slower) == pytest.approx(training_time(work, T4, MEASURED))
     assert training_time(work, CPU, slower) == pytest.approx(2.5 * training_time(work, CPU, MEASURED))
     assert measured_speed(MEASURED) == pytest.approx(recorded_speed(), rel=0.1)

@@ -104,6 +104,18 @@ def test_noise_is_drawn_for_the_whole_batch(monkeypatch):
         assert torch.equal(processes.noise(torch.empty(2, 5)), whole[2 * rank : 2 * rank + 2])
 
 
+def test_what_is_dropped_is_drawn_for_the_whole_batch(monkeypatch):
+    drop, values = processes.Dropout(0.3), torch.randn(6, 50)
+    torch.manual_seed(0)
+    whole = drop(values)
+    assert 0 < (whole == 0).sum() < whole.numel() / 2 and torch.equal(drop.eval()(values), values)
+    drop.train()
+    for rank in range(3):
+        alone(monkeypatch, 3, rank)
+        torch.manual_seed(0)
+        torch.testing.assert_close(drop(values[2 * rank : 2 * rank + 2]), whole[2 * rank : 2 * rank + 2])
+
+
 def test_without_torchrun_there_is_one_process():
     assert (processes.started(), processes.count(), processes.rank()) == ((1, 1), 1, 0)
     value = torch.ones(2)

@@ -190,7 +190,7 @@ def test_a_result_says_when_it_is_stale(whole, tiny, monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(TINY, kcs_weight=1.0))
     assert whole.stale == "the settings of stage refine have changed"
     monkeypatch.setitem(PRESETS, "tiny", TINY)
-    monkeypatch.setattr(results, "training_code", lambda row=None: "other")
+    monkeypatch.setattr("handpose.alike.training_code", lambda row=None: "other")
     assert whole.stale == "the code that trains has changed"
 
 

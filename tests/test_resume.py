@@ -151,7 +151,7 @@ def test_busy_threads_are_counted():
 @pytest.mark.skipif(os.name != "posix", reason="kills by process group")
 def test_a_run_that_is_killed_ends_as_an_undisturbed_one(undisturbed, tmp_path):
     (calm, whole, _), killed = undisturbed, checkout(tmp_path / "killed")
-    for moment in np.random.default_rng(0).uniform(0.15, 0.8, 3):
+    for moment in np.random.default_rng(0).uniform((0.15, 0.5), (0.5, 0.8)):
         process = start(killed)
         time.sleep(moment * whole)
         os.killpg(process.pid, signal.SIGKILL)

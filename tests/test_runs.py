@@ -74,6 +74,12 @@ def test_a_preset_without_warm_up_has_no_such_stage(tiny):
         runs.run_stage("warmup", "D3", preset="paper", output_dir=tiny["output_dir"])
 
 
+@pytest.mark.parametrize("threads", [0, -1])
+def test_a_number_of_threads_that_is_none_is_said(tiny, threads):
+    with pytest.raises(ValueError, match=f"threads is {threads}: it must be a whole number, 1 or more"):
+        runs.run_stage("warmup", **tiny | {"threads": threads})
+
+
 def test_stages_hand_their_networks_on(whole, tiny):
     first = runs.run_stage("disentangle", "D3", **tiny).networks().state_dict()
     align = runs.run_stage("align", "D3", **tiny).networks().state_dict()

@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -148,6 +149,14 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path, monkeypatch, na
     resumed, resumed_history = run(new_stage(name, seed=0 if call == 1 else 5), tmp_path / "interrupted")
     assert differing(undisturbed, resumed) == set()
     assert timeless(resumed_history) == timeless(history)
+
+
+def test_the_scale_of_float16_is_kept_beside_the_weights(tmp_path):
+    networks = new_stage().networks
+    precision = SimpleNamespace(state_dict=lambda: {"scale": 3.0}, load_state_dict=lambda state: loaded.append(state))
+    loaded: list = []
+    train._save(tmp_path / "last", networks, torch.optim.Adam(networks.parameters()), (0, 1), [], precision)
+    assert train._resume(tmp_path / "last", networks, precision)[0] == (0, 1) and loaded == [{"scale": 3.0}]
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):

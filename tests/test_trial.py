@@ -51,7 +51,7 @@ def test_what_comes_with_the_repository_is_not_trained(monkeypatch):
     assert not trial.comes_along("D3", "minutes+kcs_weight=1")
     assert not trial.comes_along("D3", seed=3) and not trial.comes_along("align") and not trial.comes_along("D3", dataset="rhd")
     assert not trial.comes_along("D3", data_root="elsewhere")
-    monkeypatch.setattr("handpose.results.training_code", lambda row=None: "other")
+    monkeypatch.setattr("handpose.alike.training_code", lambda row=None: "other")
     assert not trial.comes_along("D3")
 
 
@@ -80,7 +80,7 @@ def test_other_frames_are_not_compared(tiny):
 
 def test_a_stale_reference_is_left_out(monkeypatch):
     result = Results(KEPT)[trial.EXAMPLE, 0]
-    monkeypatch.setattr("handpose.results.training_code", lambda row=None: "other")
+    monkeypatch.setattr("handpose.alike.training_code", lambda row=None: "other")
     assert not [label for label in trial.held_against(result) if label.endswith("minutes")]
 
 

@@ -101,6 +101,8 @@ def precision_lines(recorded=RECORDED):
     for row in [row for row in ROWS if half.seeds(row)]:
         variant = Variant("bfloat16", "precision=bf16-mixed", "Precision", row, "not printed", "float32")
         found = compare(plain, half, variant)
+        if found is None:
+            continue
         apart = f"{found['effect']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
         table.append(f"| {row} | {found['seeds']} | {found['MEPE ours']:.2f} | {found['MEPE variant']:.2f} | {apart} | {found['verdict']} |")
     card = half[row, half.seeds(row)[0]].card

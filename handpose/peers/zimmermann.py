@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..models import JOINTS
-from ..processes import noise
+from ..processes import Dropout, noise
 from ..skeleton import MIDDLE_MCP
 from .parts import Backbone, PeerNetworks, PeerStage, deconvolutions, full_precision, gaussian_maps
 
@@ -99,7 +99,7 @@ class _FromMaps(nn.Module):
         self.convs = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         layers, inputs = [nn.Flatten()], inputs * (LIFTED_SIDE // 4) ** 2
         for width in hidden:
-            layers += [nn.Linear(inputs, width), nn.LeakyReLU(0.01), nn.Dropout(dropout)]
+            layers += [nn.Linear(inputs, width), nn.LeakyReLU(0.01), Dropout(dropout)]
             inputs = width
         self.layers = nn.Sequential(*layers, nn.Linear(inputs, outputs))
         for layer in self.modules():

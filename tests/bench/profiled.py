@@ -16,8 +16,7 @@ from tests.bench.networks import PRESET, epoch
 KINDS = {
     "convolutions": r"conv",
     "batch normalisation": r"batch_norm",
-    "linear layers": r"::(add)?mm$|bmm",
-    "warp of the pictures": r"grid_sampl|affine_grid",
+    "matrix products: linear layers, convolutions of small maps": r"::(add)?mm$|bmm",
     "Adam": r"adam",
     "copies and conversions": r"copy_$|::to$|contiguous|clone",
 }
@@ -33,7 +32,7 @@ def shares(operations, whole):
     found = {}
     for operation, seconds in operations.items():
         found[kind_of(operation)] = found.get(kind_of(operation), 0.0) + seconds / whole
-    return dict(sorted(found.items(), key=lambda one: -one[1])) | {"everything else: Python, shards, checkpoint": max(0.0, 1 - sum(found.values()))}
+    return dict(sorted(found.items(), key=lambda one: -one[1])) | {"everything else: Python, the warp, shards, checkpoint": max(0.0, 1 - sum(found.values()))}
 
 
 def of_profile():
