@@ -77,6 +77,8 @@ def compare(commit):
 
     from handpose.records import environment
 
+    if subprocess.run(["git", "status", "--porcelain", "handpose"], cwd=ROOT, check=True, capture_output=True).stdout:
+        raise ValueError("commit the code as it is first: what is kept names it by its commit")
     whole = subprocess.run(["git", "rev-parse", commit], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
     archive = subprocess.run(["git", "archive", commit, "handpose"], cwd=ROOT, check=True, capture_output=True).stdout
     with tempfile.TemporaryDirectory() as folder:
@@ -92,8 +94,6 @@ def compare(commit):
         apart = np.linalg.norm(gradient_now - gradient) / np.linalg.norm(gradient)
         trainings.append({"name": name, "loss": float(loss), "gradient": float(apart)})
     here = environment()
-    if here["dirty"]:
-        raise ValueError("commit the code as it is first: what is kept names it by its commit")
     digests = {row: [old[row], new[row]] for row in old}
     return {"then": whole, "now": here["commit"], "digests": digests, "trainings": trainings, "platform": here["platform"]}
 
