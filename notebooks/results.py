@@ -84,7 +84,7 @@ from handpose.experiments import CONTROLS, ROWS, TABLE_1, TABLE_2, find_row
 from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.results import Results, dataset_name, results_folder
 from handpose.runs import measure
-from handpose.tables import MEAN_POSE, ablation_table, mean_and_spread, per_finger_table, per_joint_table, seeds_of
+from handpose.tables import MEAN_POSE, METHODS, ablation_table, mean_and_spread, per_finger_table, per_joint_table, seeds_of
 from handpose.tables_html import as_html
 from handpose.tables_peers import comparison_table
 
@@ -147,6 +147,16 @@ HTML(as_html(ablation_table(results, TABLE_2, chosen), link, f"Decoders on {data
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 HTML(as_html(comparison_table(results, chosen), link, f"Table 3: the paper's figures, and ours on {data_name}, preset {preset}"))
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+methods = {method: [results[row, number] for number in seeds_of(results, row, chosen)] for method, row in METHODS.items()}
+methods = {method: runs for method, runs in methods.items() if runs}
+if len(methods) > 1 and not links:  # the recorded run's curves are on the page of the seven methods
+    curves = {method: [result.predicted for result in runs] for method, runs in methods.items()} | {MEAN_POSE: [results.mean_pose]}
+    show(figures.interactive_pck_bands(curves, results.target, root=results.root_joint), "pck-methods",
+         "PCK of the methods of Table 3, all trained here, and of the mean pose against the error threshold, 0 to 50 mm",
+         "The paper's Figure 3 with every method trained on the same hands. A click on a name switches its line off.")
+    show_run(*[result for runs in methods.values() for result in runs])
 
 # %% [markdown]
 # ## Controls
