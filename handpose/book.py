@@ -109,13 +109,14 @@ def record_beside(name):
         raise FileNotFoundError(f"{source} holds no results: run `make book` with that dataset and preset first")
     if (runs / "results" / name / "frames.npz").exists() and not same_frames(labels, runs / "results" / name / "frames.npz"):
         raise ValueError(f"{runs / 'results' / name} holds results on other frames than {source}: remove it first")
+    shown = {f"{page.dataset}-{page.preset}" for page in recorded.BESIDE.values()}  # on one page, which asks for no analysis
     fresh = _fresh(runs)
     shutil.copytree(runs, fresh)
     target = fresh / "results" / name
     target.mkdir(parents=True, exist_ok=True)
     for row in sorted(card.parent for card in source.glob("*/run.json")):
         shutil.rmtree(target / row.name, ignore_errors=True)
-        shutil.copytree(row, target / row.name, ignore=_VARIANT if "+" in name else _UNFINISHED)
+        shutil.copytree(row, target / row.name, ignore=_VARIANT if "+" in name or name in shown else _UNFINISHED)
     if not (target / "frames.npz").exists():
         shutil.copy2(labels, target)
     recorded.seal(fresh)

@@ -148,8 +148,10 @@ def test_results_are_recorded_beside_the_run(tmp_path, monkeypatch):
     for name in ("frames.npz", "D3-seed0/run.json", "D3-seed0/history.json", "D3-seed0/predictions.npz"):
         (theirs / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(RECORDED / "synthetic-gpu" / name, theirs / name)
+    (theirs / "D3-seed0" / "analysis.npz").write_bytes(b"large")
     monkeypatch.setattr(book, "ROOT", tmp_path)
     book.main(["--beside", "synthetic-gpu"])
+    assert not (ours / "results" / "synthetic-gpu" / "D3-seed0" / "analysis.npz").exists()
     assert Results(ours / "results" / "synthetic-gpu").seeds("D3") == [0] and (ours / "notes.txt").exists()
     recorded.check(ours)
 
