@@ -121,8 +121,8 @@ def recorded_speed(path=SECONDS):
 
 
 def processor_name(device):
-    """A processor as sentences name it, of a run card's ``device``."""
-    return device.removeprefix("CPU: ")
+    """A processor as sentences name it, of a run card's ``device``: "Intel Xeon" of "CPU: Intel(R) Xeon(R) Processor"."""
+    return re.sub(r"^CPU: |\((R|TM)\)| Processor\b", "", device)
 
 
 def chip(name):
