@@ -124,6 +124,10 @@ if missing:
 fewer = [f"{method} ({len(runs)})" for method, runs in shown.items() if len(runs) < seeds]
 if fewer:
     print(f"run with fewer than {seeds} seeds: {', '.join(fewer)}")
+usual = everyone[0].card["precision"]
+other = [f"{method}, seed {result.card['seed']}" for method, runs in shown.items() for result in runs if result.card["precision"] != usual]
+if other:
+    print(f"trained in another precision than {usual}:", *other, sep="\n  ")
 
 # %% [markdown]
 # ## Table 3, measured
