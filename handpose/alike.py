@@ -35,14 +35,14 @@ def passed(change):
 
 
 def trains_alike(then, now, row=None):
-    """Whether code of digest ``then`` trains what ``now`` does; ``row`` is a method of Table 3, which has digests of its own.
+    """Whether code of digest ``then`` trains what ``now`` does in ``row``; a method of Table 3 has digests of its own.
 
     The digests are those of ``runs.training_code``; changes that follow each other lead from one to the next. A change that was not
     examined, or did not pass, counts as another training.
     """
     reached = {then}
     for change in found()["changes"]:
-        before, after = change["digests"].get(row or "ours", (None, None))
+        before, after = change["digests"].get(row if row in PEERS else "ours", (None, None))
         if before in reached and passed(change):
             reached.add(after)
     return now in reached
@@ -51,7 +51,7 @@ def trains_alike(then, now, row=None):
 def code_changed(card):
     """Whether the code that trains no longer is what trained the run of this card, nor what trains alike."""
     row = None if card["stage"] == "warmup" else card.get("of_row") or card.get("trained_as") or card["row"]
-    return not trains_alike(card["training_code"], training_code(row), row if row in PEERS else None)
+    return not trains_alike(card["training_code"], training_code(row), row)
 
 
 def lines(result):

@@ -4,10 +4,10 @@ One line in a notebook: ``preset, threads, recorded = fit(globals())``. It print
 and what memory it needs. Outside of Colab it gives back what it was given; on Colab, see ``choose``.
 
 The estimate is simple. Training costs multiply-adds in proportion to the pixels of the picture, since nearly all of them are
-the backbone's (for the methods of Table 3, too); a pass through a frozen
-encoder costs a third of a training pass, evaluation after each epoch too. How many multiply-adds a second a processor makes
-comes from a run on one with bfloat16 and from one without, whose seconds are kept; how many a GPU makes, from the results recorded at the paper's
-size of picture where they come from such a GPU, else from what NVIDIA measured with a ResNet-50. ``RESNET50`` has these figures.
+the backbone's (for the methods of Table 3, too); a pass through a frozen encoder costs a third of a training pass, evaluation
+after each epoch too. How many multiply-adds a second a processor makes comes from a run on one with bfloat16 and from one
+without, whose seconds are kept; how many a GPU makes, from the results recorded at the paper's size of picture where they come
+from such a GPU, else from what NVIDIA measured with a ResNet-50. ``RESNET50`` has these figures.
 """
 
 import re

@@ -22,6 +22,7 @@ from .data.synthetic.write import VERSION as GENERATOR
 from .data.untrusted import exists, one_line
 from .experiments import DATASETS, Peer, Row, find_preset, find_row, row_stages, stage_owner, stage_settings
 from .geometry import restore_pose
+from .notebook import whole_number
 from .records import (
     TRAINING_CODE,
     atomic_path,
@@ -159,9 +160,7 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     """
     settings = stage_settings(stage, row, preset, seed)
     make_fabric(settings["precision"], device)  # a GPU that isn't there is said before hands are rendered
-    if threads < 1:
-        raise ValueError(f"threads is {threads}: it must be a whole number, 1 or more")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(whole_number("threads", threads, 1))
     progress = progress and processes.rank() == 0
     with processes.first():
         data = prepare_data(preset, dataset, data_root, output_dir, progress)

@@ -240,7 +240,7 @@ def test_benchmarks_are_measured_and_kept(tmp_path):
     assert wrong.returncode == 2 and wrong.stderr.splitlines()[-1].startswith("python -m tests.bench: error: unknown: speed; the topics are")
 
 
-def test_rows_in_both_precisions_stand_side_by_side(tmp_path):
+def test_rows_in_both_precisions_stand_side_by_side(tmp_path, monkeypatch):
     plain, half = (Results(RECORDED / name) for name in ("synthetic-minutes", "synthetic-minutes+precision=bf16-mixed"))
     text = "\n".join(precision_lines())
     for row in ("baseline", "D3"):
@@ -252,3 +252,5 @@ def test_rows_in_both_precisions_stand_side_by_side(tmp_path):
         assert f"| {row} | {', '.join(map(str, seeds))} | {both[0]:.2f} | {both[1]:.2f} |" in text
     shutil.copytree(RECORDED / "synthetic-minutes", tmp_path / "synthetic-minutes")
     assert precision_lines(tmp_path) == ["Not measured yet."]
+    monkeypatch.setattr("checks.compare", lambda *_: None)  # trained by code that is not alike
+    assert precision_lines() == ["Not measured yet."]

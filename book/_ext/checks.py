@@ -105,8 +105,10 @@ def precision_lines(recorded=RECORDED):
             continue
         apart = f"{found['effect']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
         table.append(f"| {row} | {found['seeds']} | {found['MEPE ours']:.2f} | {found['MEPE variant']:.2f} | {apart} | {found['verdict']} |")
+    if len(table) == 2:
+        return ["Not measured yet."]
     card = half[row, half.seeds(row)[0]].card
-    return [*table, "", f"Preset `minutes`, {card['device'].removeprefix('CPU: ')}, {growth.named_commit(card['commit'])}."]
+    return [*table, "", f"Preset `minutes`, {growth.processor_name(card['device'])}, {growth.named_commit(card['commit'])}."]
 
 
 class Check(SphinxDirective):
