@@ -18,6 +18,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
+# Lines count in the tests' own processes, which run nearly all of them; commands and notebooks would start a third slower for it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
 #: Files that take minutes, the longest first: where several workers share the tests, none begins one of them at the end.
 LONG = ("test_resume", "test_browser", "test_commands", "test_notebooks", "test_workflows", "test_train", "test_predict")
 

@@ -102,7 +102,7 @@ def busy(samples, half=10):
 
 def checkout(folder):
     for name in ("handpose", "notebooks", "book"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("runs", "__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("runs", "*.pyc*", "*.tmp*"))  # kernels are compiled
     for name in ("pyproject.toml", "_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, folder)
     return folder
