@@ -2,7 +2,7 @@
 
 Measured are the seconds of each training of a run on a processor, kept in ``book/checks/seconds.json``, and those of the results
 that are recorded at the paper's size of picture on a GPU, where there are some. Everything else is extrapolated: in proportion to
-the pictures and pixels, and to a GPU as ``budget.speed`` has it. ``table`` says which is which; ``python -m handpose.growth`` prints
+the pictures and pixels, and to a GPU as ``estimate.speed`` has it. ``table`` says which is which; ``python -m handpose.growth`` prints
 it, and ``--keep RESULTS`` keeps the seconds of a folder of results made on a processor, those in float32 in a file of their own.
 """
 
@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
-from .budget import (
+from .budget import about, choose
+from .data.crops import ROTATION_MARGIN
+from .estimate import (
     RESNET18_PER_PIXEL,
     SECONDS,
     SECONDS_IN_FLOAT32,
     Device,
-    about,
     chip,
-    choose,
     frames_of,
     gpu_runs,
     gpu_speeds,
@@ -32,7 +32,6 @@ from .budget import (
     speed,
     step_overhead,
 )
-from .data.crops import ROTATION_MARGIN
 from .experiments import CONTROLS, PEERS, ROWS, find_preset, row_stages, stage_owner
 from .records import read_check, read_json, write_check
 

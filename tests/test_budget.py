@@ -12,21 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from handpose import budget, drive
-from handpose.budget import (
+from handpose import budget, drive, estimate
+from handpose.budget import about, choose, fit, left_to_train
+from handpose.data.augment import Batch
+from handpose.estimate import (
     RESNET18_PER_PIXEL,
+    SECONDS,
+    SECONDS_IN_FLOAT32,
     Device,
-    about,
-    choose,
     find_device,
-    fit,
-    left_to_train,
     memory_bytes,
     precision_on,
+    processor_name,
     recorded_speed,
     training_seconds,
-)  # fmt: skip
-from handpose.data.augment import Batch
+)
 from handpose.experiments import PRESETS, ROWS, find_preset, row_stages, stage_owner
 from handpose.models import RGBEncoder
 from handpose.notebook import execute
@@ -74,7 +74,7 @@ def test_memory_holds_what_autograd_keeps():
     assert activations < said < 2 * activations
 
 
-@pytest.mark.parametrize("path", [budget.SECONDS, budget.SECONDS_IN_FLOAT32], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SECONDS, SECONDS_IN_FLOAT32], ids=lambda path: path.stem)
 def test_the_estimate_agrees_with_what_was_measured(path):
     """Time and memory of D3's stages that had a thread to themselves, in the run that was kept."""
     kept = read_check(path)
@@ -109,7 +109,7 @@ def test_more_threads_pictures_and_pixels_cost_as_they_should(preset, stage, thr
 
 def test_without_a_kept_run_nothing_is_invented(tmp_path, monkeypatch, capsys):
     assert recorded_speed(tmp_path / "seconds.json") is None
-    monkeypatch.setattr(budget, "recorded_speed", lambda path: None)
+    monkeypatch.setattr(estimate, "recorded_speed", lambda path: None)
     assert training_seconds("refine", "quick", CPU) is None
     fit(PARAMETERS | {"output_dir": str(tmp_path), "device": "cpu"})
     assert "how long is not known" in capsys.readouterr().out
@@ -160,7 +160,7 @@ def test_elsewhere_nothing_changes(preset, tmp_path, capsys, amd):
     first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith("runs on CPU") and f", 3 threads; preset {preset}, precision " in first
     assert second.startswith("left to train: ") and second.endswith("GB of memory")
-    measured = {budget.processor_name(read_check(path)["device"]) for path in (budget.SECONDS, budget.SECONDS_IN_FLOAT32)}
+    measured = {processor_name(read_check(path)["device"]) for path in (SECONDS, SECONDS_IN_FLOAT32)}
     assert measured == {"AMD EPYC", "Intel Xeon"} and re.search(r"estimated from (.+?)'s speed", third)[1] in measured
     assert max(map(len, (first, second, third))) < 96  # a page's column
     assert list(tmp_path.iterdir()) == []
@@ -169,7 +169,7 @@ def test_elsewhere_nothing_changes(preset, tmp_path, capsys, amd):
 @pytest.fixture
 def amd(monkeypatch):
     """A processor whose name has the usual length."""
-    monkeypatch.setattr(budget, "device_name", lambda _: "CPU: AMD EPYC 7B13")
+    monkeypatch.setattr(estimate, "device_name", lambda _: "CPU: AMD EPYC 7B13")
 
 
 def test_recorded_results_cost_nothing_and_say_what_training_would(tmp_path, capsys, amd):

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from handpose import budget, growth, results
-from handpose.budget import RESNET18_PER_PIXEL, STEP, Device, images_of, recorded_speed, speed, training_seconds
+from handpose import estimate, growth, results
+from handpose.estimate import RESNET18_PER_PIXEL, STEP, Device, images_of, recorded_speed, speed, training_seconds
 from handpose.experiments import CONTROLS, PEERS, ROWS, row_stages, stage_owner
 from handpose.growth import H200, T4, WORKS, Work, markdown, measured_seconds, measured_speed, source, table, training_time, trainings
 from handpose.records import read_check, write_json
 
 CPU = Device("CPU", half=True)
-KEPT = read_check(budget.SECONDS)
+KEPT = read_check(estimate.SECONDS)
 MEASURED = measured_seconds()
 LARGE = "paper+weights=warmup+warmup_epochs=10+training=8192+evaluation=512+disentangle_epochs=2+align_epochs=1+refine_epochs=1"
 
@@ -23,16 +23,16 @@ LARGE = "paper+weights=warmup+warmup_epochs=10+training=8192+evaluation=512+dise
 def forget(monkeypatch, tmp_path):
     """No results but those that a test records."""
     monkeypatch.setattr(results, "RECORDED", tmp_path)
-    for found in (budget.gpu_runs, budget.gpu_speeds):
+    for found in (estimate.gpu_runs, estimate.gpu_speeds):
         found.cache_clear()
     yield
-    for found in (budget.gpu_runs, budget.gpu_speeds):
+    for found in (estimate.gpu_runs, estimate.gpu_speeds):
         found.cache_clear()
 
 
 def record(folder, row, seed, preset=LARGE, made=2e14, **card):
     """A result's card: every stage at ``made`` multiply-adds a second."""
-    size, parts = budget.find_preset(preset).size, {}
+    size, parts = estimate.find_preset(preset).size, {}
     for stage in row_stages(row, preset):
         own = 0 if stage == "warmup" else seed
         seconds = images_of(stage, preset) * RESNET18_PER_PIXEL * size**2 / made
@@ -116,7 +116,7 @@ def test_time_grows_with_frames_and_pixels(device):
 def test_a_gpus_estimate_does_not_hang_on_the_precision_of_the_recorded_run(monkeypatch):
     """A run in float32, that is slower, does as much work; nothing else is asked how fast processors are."""
     work, slower = WORKS[0], {key: {seed: 2.5 * seconds for seed, seconds in kept.items()} for key, kept in MEASURED.items()}
-    monkeypatch.setattr(budget, "recorded_speed", lambda path: None)
+    monkeypatch.setattr(estimate, "recorded_speed", lambda path: None)
     assert training_time(work, T4, slower) == pytest.approx(training_time(work, T4, MEASURED))
     assert training_time(work, CPU, slower) == pytest.approx(2.5 * training_time(work, CPU, MEASURED))
     assert measured_speed(MEASURED) == pytest.approx(recorded_speed(), rel=0.1)
@@ -153,8 +153,8 @@ def test_a_gpu_that_was_recorded_takes_the_place_of_nvidias_table(tmp_path):
         record(tmp_path / f"synthetic-{LARGE}", row, 0)
     record(tmp_path / f"synthetic-{LARGE}", "A", 1, made=1e14)
     record(tmp_path / "synthetic-desktop", "A", 0, "desktop", 1e12)  # small pictures, several side by side, say nothing
-    budget.gpu_runs.cache_clear(), budget.gpu_speeds.cache_clear()
-    assert budget.gpu_speeds() == {("H200", True): pytest.approx(2e14)}
+    estimate.gpu_runs.cache_clear(), estimate.gpu_speeds.cache_clear()
+    assert estimate.gpu_speeds() == {("H200", True): pytest.approx(2e14)}
     named = Device("NVIDIA H200", "cuda", H200.memory, half=True)
     assert speed(named, "bf16-mixed") == (pytest.approx(2e14), "the trainings recorded on the H200")
     assert training_seconds("refine", LARGE, named) == pytest.approx(images_of("refine", LARGE) * RESNET18_PER_PIXEL * 256**2 / 2e14)
@@ -179,12 +179,12 @@ def test_another_gpu_has_its_own_column(tmp_path):
     assert source()[1].startswith("H100: ") and speed(H200, "bf16-mixed")[1].startswith("NVIDIA's")
     h100 = Device("H100", "cuda", int(80e9), half=True)
     for device, size, seconds in ((H200, 256, STEP), (CPU, 64, 0), (h100, 256, 0), (h100, 64, STEP)):
-        assert budget.step_overhead(device, "bf16-mixed", size) == seconds
+        assert estimate.step_overhead(device, "bf16-mixed", size) == seconds
 
 
 def test_names_of_chips():
     names = ("NVIDIA A100-SXM4-40GB", "Tesla T4", "NVIDIA GeForce RTX 4090", "H200")
-    assert [budget.chip(name) for name in names] == ["A100", "T4", "NVIDIA GeForce RTX 4090", "H200"]
+    assert [estimate.chip(name) for name in names] == ["A100", "T4", "NVIDIA GeForce RTX 4090", "H200"]
 
 
 def test_it_is_printed():

@@ -5,7 +5,7 @@ import os
 import queue
 import time
 
-from handpose.budget import SECONDS
+from handpose.estimate import SECONDS
 from handpose.experiments import ROWS, row_stages, stage_owner
 from handpose.growth import trainings
 from handpose.records import available_cores, read_check
