@@ -19,7 +19,7 @@ from scipy import stats
 from . import metrics
 from .alike import trains_alike
 from .effects import paired_effect
-from .experiments import PEERS, ROWS, find_row, stage_owner
+from .experiments import ROWS, find_row, stage_owner
 from .results import Results, obtain, results_folder
 
 
@@ -183,8 +183,7 @@ def verdict(mean, low, high, margin):
 
 
 def _alike(row, one, other):
-    method = row if row in PEERS else None
-    return one == other or trains_alike(one, other, method) or trains_alike(other, one, method)
+    return trains_alike(one, other, row) or trains_alike(other, one, row)
 
 
 def compare(results, other, variant):

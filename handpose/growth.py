@@ -239,7 +239,8 @@ def source(kept=None):
     processor = (
         f"Two cores: marked as measured are the seconds of every training of a run at preset {kept['preset']}, in {kept['precision']}, "
         f"measured on {processor_name(kept['device'])} at {_commits(kept['commits'])}, kept in `book/checks/seconds.json`. The rest is "
-        "extrapolated from them, in proportion to the pictures trained on and to their pixels."
+        "extrapolated from them, in proportion to the pictures trained on and to their pixels. Rendering small synthetic frames, added "
+        "to them in every column, is estimated."
     )
     nvidia = "by what NVIDIA measured with a ResNet-50{}, with some time a batch for everything else, which is assumed."
     if not any(mixed for _, mixed in gpu_speeds()):
