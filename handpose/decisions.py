@@ -319,7 +319,7 @@ def forest_plot(table):
 
 
 def train_variant(variant, preset="quick", seed=0, **options):
-    """The ``Result`` of ``variant`` and that of its row, trained where they are missing. ``options`` of ``run_stage``."""
+    """The ``Result`` of ``variant`` and that of its row, trained where they are missing. ``options`` of ``run_stages``."""
     ours = obtain(variant.row, preset=preset, seed=seed, **options)
     return obtain(variant.row, preset=variant.preset(preset), seed=seed, **options), ours
 

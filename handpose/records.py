@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import errno
+import functools
 import hashlib
 import io
 import json
@@ -147,6 +148,7 @@ def source_digest(*modules):
     return digest("".join(path.relative_to(PACKAGE).as_posix() + text for path, text in zip(paths, texts)).encode())
 
 
+@functools.cache
 def bare_source(text):
     """Python source without comments, docstrings, blank lines and trailing blanks."""
     lines = text.splitlines()

@@ -18,9 +18,9 @@ import pandas as pd
 from . import analysis, explorer, metrics, processes
 from . import given as knowledge
 from .alike import code_changed
-from .experiments import find_preset, find_row, row_stages, stage_owner, stage_settings
+from .experiments import find_preset, find_row, stage_owner, stage_settings
 from .records import PACKAGE, atomic_path, digest, only_one, read_arrays, read_json, write_json
-from .runs import mean_pose, measure, prepare_data, run_stage
+from .runs import mean_pose, measure, prepare_data, run_stages
 from .trouble import said_plainly
 
 #: The results that come with the repository.
@@ -164,7 +164,7 @@ def results_folder(preset, dataset="synthetic", output_dir="runs", recorded=Fals
 def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
     """The ``Result`` of ``row``, or of the row that ends with its ``stage``; trains what is not there.
 
-    ``options`` are those of ``run_stage``. ``recorded``: only opens what came with the repository. ``analysed`` False leaves
+    ``options`` are those of ``run_stages``. ``recorded``: only opens what came with the repository. ``analysed`` False leaves
     out what ``ANALYSED`` keeps beside the predictions: it draws hundreds of hands anew. Raises FileNotFoundError
     when what is recorded is not there, ValueError for unknown names.
     """
@@ -174,11 +174,7 @@ def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
     seed = stage_settings(stage, row, preset, seed)["seed"]
     folder = results_folder(preset, dataset, options.get("output_dir", "runs"), recorded)
     if not recorded:
-        runs = []
-        for part in row_stages(row, preset):
-            runs.append(run_stage(part, row, **options))
-            if part == stage:
-                break
+        runs = run_stages(stage, row, **options)
         with processes.first():
             _save(folder, name, row, seed, runs, options, analysed and name in ANALYSED)
     return Results(folder)[name, seed]

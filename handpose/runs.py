@@ -148,9 +148,9 @@ class Run:
             raise ValueError(f"{path} is damaged ({error}): remove {self.folder} and train it again") from None
 
 
-def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=None, seed=0, output_dir="runs",
-              threads=1, device="auto", progress=True):  # fmt: skip
-    """Train ``stage`` of ``row`` and measure it; the stages below it first. Returns its ``Run``.
+def run_stages(stage, row="D3", preset="quick", dataset="synthetic", data_root=None, seed=0, output_dir="runs",
+               threads=1, device="auto", progress=True):  # fmt: skip
+    """Train ``stage`` of ``row`` and measure it; the stages below it first. Returns the ``Run`` of each, the first first.
 
     A finished stage is only opened; an interrupted one goes on from its last epoch. ``threads`` is the
     number of processor threads for this process; of several, started by torchrun, all call this (``processes``). Raises
@@ -158,20 +158,25 @@ def run_stage(stage, row="D3", preset="quick", dataset="synthetic", data_root=No
     disk, too little memory and the like (``trouble``); NotFinite when the loss is no longer finite. What was trained until then
     stays.
     """
-    settings = stage_settings(stage, row, preset, seed)
-    make_fabric(settings["precision"], device)  # a GPU that isn't there is said before hands are rendered
+    make_fabric(stage_settings(stage, row, preset, seed)["precision"], device)  # a GPU that isn't there is said before hands are rendered
     torch.set_num_threads(whole_number("threads", threads, 1))
     progress = progress and processes.rank() == 0
     with processes.first():
         data = prepare_data(preset, dataset, data_root, output_dir, progress)
-    return _run_on(data, stage, row, preset, seed, output_dir, threads, device, progress)
+    stages, runs = row_stages(row, preset), []
+    for part in stages[: stages.index(stage) + 1]:
+        runs.append(_run_on(data, part, runs[-1] if runs else None, row, preset, seed, output_dir, threads, device, progress))
+    return runs
 
 
-def _run_on(data, stage, row, preset, seed, output_dir, threads, device, progress):
-    """``run_stage`` on ``data`` that is there: the stages below stand on the same."""
-    settings, stages = stage_settings(stage, row, preset, seed), row_stages(row, preset)
-    place = stages.index(stage)
-    parent = _run_on(data, stages[place - 1], row, preset, seed, output_dir, threads, device, progress) if place else None
+def run_stage(stage, row="D3", **options):
+    """The last ``Run`` of ``run_stages``, whose ``options`` it takes."""
+    return run_stages(stage, row, **options)[-1]
+
+
+def _run_on(data, stage, parent, row, preset, seed, output_dir, threads, device, progress):
+    """The ``Run`` of one stage on ``data`` and on its ``parent``, the run of the stage below."""
+    settings = stage_settings(stage, row, preset, seed)
     file = pretrained.content_digest(settings.get("weights"), output_dir)
     code = training_code(None if stage == "warmup" else row)
     identity = digest([settings, parent and parent.card["identity"], data.fingerprint, code, *([file] if file else [])])

@@ -197,7 +197,7 @@ def test_other_training_code_is_not_compared_but_where_it_trains_alike(tmp_path,
     results = write(tmp_path / "ours", {("B", 0): off_by(21)})
     assert compare(results, write(tmp_path / "same", {("B", 0): off_by(42)}), VARIANTS[0])["seeds"] == "0"
     assert compare(results, write(tmp_path / "other", {("B", 0): off_by(42)}, code="y"), VARIANTS[0]) is None
-    monkeypatch.setattr(decisions, "trains_alike", lambda then, now, row: (then, now, row) == ("y", "x", None))
+    monkeypatch.setattr(decisions, "trains_alike", lambda then, now, row: (then, now, row) == ("y", "x", "B"))
     assert compare(results, write(tmp_path / "alike", {("B", 0): off_by(42)}, code="y"), VARIANTS[0])["seeds"] == "0"
 
 

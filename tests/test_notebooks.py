@@ -30,7 +30,7 @@ from handpose.predictor import Predictor
 from handpose.recorded import BESIDE
 from handpose.records import available_cores
 from handpose.results import Results, obtain
-from handpose.runs import run_stage
+from handpose.runs import run_stages
 from handpose.trial import EXAMPLE, PRESET
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ def test_stored_notebooks_were_executed(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_parameters_are_those_of_the_package(path):
     parameters = papermill.inspect_notebook(str(path))
-    known = set(inspect.signature(run_stage).parameters) | {"seeds", "recorded", "links"}
+    known = set(inspect.signature(run_stages).parameters) | {"seeds", "recorded", "links"}
     if path.stem == "change_row":  # a row's parts and a preset's weights, by their own names and values
         own = {name: getattr(find_row(EXAMPLE), name) for name in PARTS if name != "longer"}
         weights = {field.name: getattr(find_preset(PRESET), field.name) for field in fields(Preset) if "weight" in field.name or field.name == "beta"}
