@@ -79,3 +79,15 @@ def peers_effects(results, seeds=None):
             ours, theirs = ([results.errors(one, seed).mean(1) for seed in common] for one in ("D3", row))
             found[method] = paired_effect(ours, theirs, common)
     return found
+
+
+def precisions(shown):
+    """In which precision each method's seeds were trained: a line of text for each. ``shown``: {method: list of ``Result``}."""
+    lines = []
+    for method, runs in shown.items():
+        seeds = {}
+        for result in runs:
+            seeds.setdefault(result.card["precision"], []).append(str(result.card["seed"]))
+        said = (f"{precision} (seed{'s' * (len(found) > 1)} {', '.join(found)})" for precision, found in seeds.items())
+        lines.append(f"{method}: {' and '.join(said)}")
+    return lines

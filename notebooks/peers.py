@@ -85,7 +85,7 @@ from handpose.peers import what_we_know
 from handpose.results import Results, dataset_name, obtain, results_folder
 from handpose.tables import MEAN_POSE, METHODS, seeds_of
 from handpose.tables_html import as_html, verdict_html
-from handpose.tables_peers import comparison_table, peers_effects, peers_table
+from handpose.tables_peers import comparison_table, peers_effects, peers_table, precisions
 
 # %% [markdown]
 # ## The runs
@@ -124,10 +124,8 @@ if missing:
 fewer = [f"{method} ({len(runs)})" for method, runs in shown.items() if len(runs) < seeds]
 if fewer:
     print(f"run with fewer than {seeds} seeds: {', '.join(fewer)}")
-usual = everyone[0].card["precision"]
-other = [f"{method}, seed {result.card['seed']}" for method, runs in shown.items() for result in runs if result.card["precision"] != usual]
-if other:
-    print(f"trained in another precision than {usual}:", *other, sep="\n  ")
+if len({result.card["precision"] for result in everyone}) > 1:
+    print("not all are trained in the same precision:", *precisions(shown), sep="\n  ")
 
 # %% [markdown]
 # ## Table 3, measured

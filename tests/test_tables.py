@@ -1,5 +1,6 @@
 import json
 import re
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,7 +13,7 @@ from handpose.results import Results
 from handpose.skeleton import JOINTS
 from handpose.tables import PAPER, PROTOCOLS, ablation_table, counted, mean_and_spread, per_finger_table, per_joint_table
 from handpose.tables_html import amount, as_html, claims_html, interval, verdict_html
-from handpose.tables_peers import comparison_table, peers_effects, peers_table
+from handpose.tables_peers import comparison_table, peers_effects, peers_table, precisions
 
 HANDS = np.random.default_rng(0).uniform(-60, 60, (10, 21, 3)).round(2)
 HANDS -= ((HANDS[:, 0] + HANDS[:, 9]) / 2).round(2)[:, None]  # relative to the root, but for a rounding
@@ -212,3 +213,11 @@ def test_table_3_without_our_row_says_so(results):
 def test_seeds_are_counted_in_words():
     assert counted({"A": [0, 1, 2], "B": [3, 4, 5], "C": []}) == "3 for each row (A, B)"
     assert counted({"A": [0, 1], "B": [0]}) == "A: 2, B: 1" and counted({"A": [7]}) == "A: 1"
+
+
+def test_a_methods_seeds_are_named_by_their_precision():
+    def run(seed, precision):
+        return SimpleNamespace(card={"seed": seed, "precision": precision})
+
+    shown = {"Gu": [run(0, "bf16-mixed"), run(1, "32-true"), run(2, "32-true")], "proposed": [run(0, "bf16-mixed")]}
+    assert precisions(shown) == ["Gu: bf16-mixed (seed 0) and 32-true (seeds 1, 2)", "proposed: bf16-mixed (seed 0)"]
