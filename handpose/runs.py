@@ -169,9 +169,9 @@ def run_stages(stage, row="D3", preset="quick", dataset="synthetic", data_root=N
     return runs
 
 
-def run_stage(stage, row="D3", **options):
-    """The last ``Run`` of ``run_stages``, whose ``options`` it takes."""
-    return run_stages(stage, row, **options)[-1]
+def run_stage(stage, row="D3", *others, **options):
+    """The last ``Run`` of ``run_stages``, which takes the same."""
+    return run_stages(stage, row, *others, **options)[-1]
 
 
 def _run_on(data, stage, parent, row, preset, seed, output_dir, threads, device, progress):
