@@ -43,8 +43,8 @@ book: $(READY)
 	$(SNAKEMAKE)
 
 # Lint and types, then the tests on all cores beside nbval, one thread each. nbval goes through the notebooks in their order, in
-# runs of its own: it compares what `smoke` gives on one thread. Lines count as covered in the tests' own processes. There are two
-# workers more than cores, since some always wait for a browser or for a process that they started.
+# runs of its own: it compares what `smoke` gives on one thread. Lines count as covered in the tests' own processes. There is one
+# worker more than cores, since some always wait for a browser or for a process that they started.
 test: export CUDA_VISIBLE_DEVICES =
 test: export OMP_NUM_THREADS = 1
 test: $(READY)
@@ -54,7 +54,7 @@ test: $(READY)
 	mkdir -p runs/tests
 	HANDPOSE_RUNS=runs/tests $(VENV)/python -m pytest --nbval --nbval-current-env -W default $(NOTEBOOKS) >runs/tests/nbval.log 2>&1 \
 	  & notebooks=$$!; failed=0; \
-	  $(VENV)/python -m coverage run -m pytest -n $$(($(CORES) + 2)) --durations 20 --dist loadfile --no-loadscope-reorder || failed=1; \
+	  $(VENV)/python -m coverage run -m pytest -n $$(($(CORES) + 1)) --durations 20 --dist loadfile --no-loadscope-reorder || failed=1; \
 	  wait $$notebooks || failed=1; cat runs/tests/nbval.log; exit $$failed
 	$(VENV)/python -m coverage combine --quiet
 	$(VENV)/python -m coverage report

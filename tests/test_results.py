@@ -39,6 +39,13 @@ def test_the_kept_predictions_give_the_cards_figures(tiny, whole, everything):
     assert everything.errors("mean pose", 0).mean() == pytest.approx(whole.card["mean_pose"]["mepe"], abs=0.03)
 
 
+def test_opening_a_finished_row_reads_its_data_once(tiny, whole, monkeypatch):
+    """Not once for each of its stages, as it would be if they were opened one by one."""
+    asked, prepare = [], runs.prepare_data
+    monkeypatch.setattr(runs, "prepare_data", lambda *given, **named: asked.append(given) or prepare(*given, **named))
+    assert obtain("D3", **tiny).card == whole.card and len(asked) == 1
+
+
 def test_kept_poses_are_within_a_tenth_of_a_millimetre(tiny, everything):
     data = runs.prepare_data("tiny", output_dir=tiny["output_dir"], progress=False)
     target = data.evaluation.target
