@@ -71,7 +71,7 @@ PRESETS = {
     "quick": Preset(
         training=4608, evaluation=512, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
         warmup_epochs=8, disentangle_epochs=3, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
-        flip_probability=0.0, weights="warmup", cost="45 minutes on two cores",
+        flip_probability=0.0, weights="warmup", cost="40 minutes on two cores",
     ),
     "desktop": Preset(
         training=16384, evaluation=2048, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,

@@ -92,7 +92,17 @@ class Result:
                 now = str(error)
             if kept["settings"] != now:
                 reasons.append(f"the settings of stage {stage} have changed")
+        if self._other_frames():
+            reasons.append("the preset's numbers of frames have changed")
         return "; ".join(reasons)
+
+    def _other_frames(self):
+        """Whether the preset would have other numbers of frames rendered now; a dataset's folder says itself how many it holds."""
+        try:
+            preset = find_preset(self.card["preset"])
+        except ValueError:  # which the stages' settings say
+            return False
+        return self.card["dataset"] == "synthetic" and self.card["frames"] != {"training": preset.training, "evaluation": preset.evaluation}
 
 
 class Results:

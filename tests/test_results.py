@@ -196,6 +196,9 @@ def test_a_result_says_when_it_is_stale(whole, tiny, monkeypatch):
     assert whole.stale == ""
     monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(TINY, kcs_weight=1.0))
     assert whole.stale == "the settings of stage refine have changed"
+    for name in ("training", "evaluation"):
+        monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(TINY, **{name: getattr(TINY, name) + 1}))
+        assert whole.stale == "the preset's numbers of frames have changed"
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     monkeypatch.setattr("handpose.alike.training_code", lambda row=None: "other")
     assert whole.stale == "the code that trains has changed"
