@@ -401,7 +401,7 @@ _SETTINGS = {
     "method.md": "4.2 2 0.5 50 20",
     "peers.md": "4.4",
     "speed.md": "64 256",
-    "README.md": "3.11 7 45 2",
+    "README.md": "3.11 7 40 2 20",
     "claims.py": "95 2000 3.3 3.2 3.1 0.25",
     "datasets.py": "320 42 3 640 5 0",
     "decisions.py": "50 0 95 20 400 21 3990 100",
