@@ -14,6 +14,8 @@ import nbformat
 import pytest
 from packaging.requirements import Requirement
 
+from handpose.experiments import PRESETS
+
 ROOT = Path(__file__).parents[1]
 LISTED = dict(line.split("==") for line in (ROOT / "tests" / "colab" / "packages.txt").read_text().splitlines() if "==" in line)
 OURS = [Requirement(one) for one in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]]
@@ -68,7 +70,8 @@ def test_an_environment_built_from_binders_pins_opens_the_notebooks_at_quick(tmp
         call("python", "-m", "handpose.notebook", f"notebooks/{name}.ipynb", page, folder=checkout, search=search)
         outputs = [output for cell in nbformat.read(page, 4).cells for output in cell.get("outputs", [])]
         assert [output for output in outputs if "image/png" in output.get("data", {}) or "image/jpeg" in output.get("data", {})], name
-    assert list((checkout / "runs" / "data").glob("synthetic-v*-4608-512-192px"))  # the frames of `quick`
+    quick = PRESETS["quick"]
+    assert list((checkout / "runs" / "data").glob(f"synthetic-v*-{quick.training}-{quick.evaluation}-{quick.frame_size}px"))
 
 
 def test_all_notebooks_run_with_colabs_versions_of_what_they_import(tmp_path):
