@@ -63,6 +63,7 @@ class Steps:
         self.optimizer = torch.optim.Adam([weight for weight in networks.parameters() if weight.requires_grad], 1e-4, fused=True)
         images = torch.randn(settings.batch, 3, settings.size, settings.size, device=self.device).contiguous(memory_format=layout)
         self.batch = Batch(images, 0.3 * torch.randn(settings.batch, 42 if isinstance(row, Peer) else 21, 3, device=self.device))
+        self.step = 0
         self.half = choose_precision(precision or settings.precision, self.device) == "bf16-mixed"
 
     def seconds(self, count=1):
@@ -71,7 +72,8 @@ class Steps:
         began = time.perf_counter()
         for _ in range(count):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-                terms = self.stage(self.batch, 0)
+                terms = self.stage(self.batch, self.step)
+            self.step += 1
             self.optimizer.zero_grad()
             sum(terms.values()).backward()
             self.optimizer.step()
@@ -86,15 +88,15 @@ class Steps:
 def training_speeds(rows, preset, repeats=5):
     """Images a second that the slowest stage of each of ``rows`` trains at on this processor: {row: images/s}.
 
-    The least time of ``repeats`` steps, taken in turns, so that what else runs on the machine hits all alike: to be compared with
-    each other, not with other machines.
+    The least time of ``repeats``, taken in turns, so that what else runs on the machine hits all alike: to be compared with
+    each other, not with other machines. A stage whose steps differ is timed over as many as there are kinds.
     """
     with torch.random.fork_rng(), torch.enable_grad():
         steps = {row: [Steps(stage, row, preset) for stage in find_row(row).stages] for row in rows}
         for row in rows:
-            [each.seconds() for each in steps[row]]  # the first is slower
+            [each.seconds(each.stage.cycle) for each in steps[row]]  # the first is slower
         least = {row: [float("inf")] * len(steps[row]) for row in rows}
         for _ in range(repeats):
             for row in rows:
-                least[row] = [min(best, each.seconds()) for best, each in zip(least[row], steps[row])]
+                least[row] = [min(best, each.seconds(each.stage.cycle)) for best, each in zip(least[row], steps[row])]
     return {row: len(steps[row][0].batch.images) / max(least[row]) for row in rows}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from . import metrics
 from .alike import trains_alike
@@ -164,7 +164,7 @@ def chance_margin(values, seeds=1):
     left = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
     freedom = (values.shape[0] - 1) * (values.shape[1] - 1)
     deviation = np.sqrt((left**2).sum() / freedom)
-    return float(stats.t.ppf(0.975, freedom) * deviation * np.sqrt(2 / seeds))
+    return float(stdtrit(freedom, 0.975) * deviation * np.sqrt(2 / seeds))
 
 
 #: Poses are stored in steps of 0.01 mm.

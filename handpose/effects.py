@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 _LEVEL = (2.5, 97.5)
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided at this scale"
@@ -80,7 +80,7 @@ def t_interval(per_seed):
     count = len(per_seed)
     if count < 2:
         return float("nan"), float("nan")
-    half = stats.t.ppf(_LEVEL[1] / 100, count - 1) * np.std(per_seed, ddof=1) / np.sqrt(count)
+    half = stdtrit(count - 1, _LEVEL[1] / 100) * np.std(per_seed, ddof=1) / np.sqrt(count)
     return float(np.mean(per_seed) - half), float(np.mean(per_seed) + half)
 
 

@@ -81,6 +81,7 @@ def training_passes(stage, preset):
         "warmup": settings.warmup_epochs,
         "disentangle": settings.disentangle_epochs,
         "further": frozen + free,
+        "onward": settings.refine_epochs,
         "align": frozen / 3 + free,
         "refine": settings.refine_epochs,
     }[stage]

@@ -93,7 +93,7 @@ class Row:
 
     ``concat``: the decoder reads pose and context latents together, not the pose part alone (Table 2).
     ``longer``: a control that is not in the paper. The last stage of the row it builds on goes on, with no new
-    loss, for as long as the rows that it is held against train more.
+    loss, for as long as the rows that it is held against train more; ``longest``: stage 1 for as long as all of the method.
     """
 
     injection: bool = False
@@ -103,6 +103,7 @@ class Row:
     geo: bool = False
     concat: bool = False
     longer: bool = False
+    longest: bool = False
     paper: float | None = None
     builds_on: str | None = None
 
@@ -110,6 +111,7 @@ class Row:
     def parts(self):
         """What the row is made of, in words."""
         names = {"disentangle": "disentangle", "align": "align", "kcs": "KCS", "geo": "GEO", "longer": "longer training"}
+        names |= {"longest": "training as long as the whole method"}
         decoder = "injection" if self.injection else "plain decoder"
         reads = " on all latents" if self.concat else ""
         return " + ".join([decoder + reads] + [name for field, name in names.items() if getattr(self, field)])
@@ -117,13 +119,14 @@ class Row:
     @property
     def stages(self):
         """The stages that this row goes through, in order."""
-        refined = self.kcs or self.geo or (self.align and self.longer)
-        further = self.longer and not self.align
-        return ("disentangle",) + ("align",) * self.align + ("refine",) * refined + ("further",) * further
+        control = self.longer or self.longest
+        refined = self.kcs or self.geo or (self.align and control)
+        on = () if self.align else ("further",) * control + ("onward",) * self.longest
+        return ("disentangle",) + ("align",) * self.align + ("refine",) * refined + on
 
 
 #: The fields of ``Row`` that say what it is made of.
-PARTS = ("injection", "disentangle", "align", "kcs", "geo", "concat", "longer")
+PARTS = ("injection", "disentangle", "align", "kcs", "geo", "concat", "longer", "longest")
 
 #: Table 1, then Table 2 (whose last row is row B by another name).
 ROWS = {
@@ -212,6 +215,7 @@ PEERS = {
 #: Rows of ours: the same networks trained on for as long as the next rows train more, so that a part and the
 #: time it takes can be told apart.
 CONTROLS = {
+    "baseline-longer": Row(longest=True, builds_on="baseline"),
     "A-longer": Row(injection=True, longer=True, builds_on="A"),
     "B-longer": Row(injection=True, disentangle=True, longer=True, builds_on="B"),
     "D0-longer": Row(injection=True, disentangle=True, align=True, longer=True, builds_on="D0"),
@@ -222,6 +226,7 @@ _STAGE_SETTINGS = {
     "warmup": (),
     "disentangle": ("injection", "disentangle", "concat"),
     "further": ("injection", "disentangle", "concat"),
+    "onward": ("injection", "disentangle", "concat"),
     "align": ("injection", "disentangle", "concat", "align"),
     "refine": ("injection", "disentangle", "concat", "align", "kcs", "geo"),
 }
@@ -229,11 +234,12 @@ _STAGE_PRESET = {
     "warmup": ("warmup_epochs",),
     "disentangle": ("disentangle_epochs", "adversarial_weight", "weights"),
     "further": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "adversarial_weight"),
+    "onward": ("refine_epochs", "finetuning_rate", "adversarial_weight"),
     "align": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "alignment_weight", "mapper_input"),
     "refine": ("refine_epochs", "finetuning_rate", "mapper_input", "kcs_weight", "geo_weight", "alternate"),
 }
-#: What settings may be where they are changed: the least of a count (batch normalisation needs two of a batch), or one of a few names.
-_LEAST = {"training": 1, "evaluation": 1, "frame_size": 1, "size": 1, "batch": 2}
+#: What settings may be where they are changed: the least of a count (batch normalisation needs two), or one of a few names.
+_LEAST = {"training": 2, "evaluation": 1, "frame_size": 1, "size": 1, "batch": 2}
 _NAMES = {
     "view": ("crop", "homography"),
     "mapper_input": ("sample", "mean"),
@@ -283,7 +289,8 @@ def stage_owner(stage, row):
         if stage in other.stages and _parts(stage, other) == wanted:
             return name
     plainest = Row(**dict(zip(_STAGE_SETTINGS[stage], wanted)))
-    return row_name(plainest if stage in plainest.stages else replace(plainest, longer=True))
+    candidates = (plainest, replace(plainest, longer=True), replace(plainest, longest=True))
+    return row_name(next(row for row in candidates if stage in row.stages))
 
 
 def _parts(stage, row):

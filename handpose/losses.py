@@ -52,7 +52,7 @@ def kl_divergence(mean, log_variance):
     """
     if mean.shape != log_variance.shape:
         raise ValueError(f"mean {tuple(mean.shape)} and log_variance {tuple(log_variance.shape)} differ in shape")
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1).mean()
+    return 0.5 * (mean.square() + log_variance.expm1() - log_variance).sum(-1).mean()  # exp() - 1 loses its digits near 0
 
 
 def discriminator_loss(logits_rgb, logits_true):
@@ -92,8 +92,8 @@ def kcs_loss(predicted, target):
 def _length(vectors, axis=-1):
     """Euclidean norm over an axis; 0 with gradient 0 below _COINCIDENT, where sqrt would give inf."""
     squared = vectors.square().sum(axis)
-    safe = squared > _COINCIDENT
-    return torch.where(safe, torch.where(safe, squared, 1.0).sqrt(), 0.0)
+    tiny = squared <= _COINCIDENT  # which NaN is not
+    return torch.where(tiny, 0.0, torch.where(tiny, 1.0, squared).sqrt())
 
 
 @functools.cache
@@ -117,8 +117,8 @@ def _heights(joints):
     cross = cross - turned.index_select(1, facing_1) * sides.index_select(1, facing_2)
     area = _length(cross, 0)  # twice the triangle's
     length = _length(sides, 0)
-    defined = length > 0
-    inverse = torch.where(defined, 1 / torch.where(defined, length, 1.0), 0.0)
+    undefined = length <= 0
+    inverse = torch.where(undefined, 0.0, 1 / torch.where(undefined, 1.0, length))
     return area * inverse.index_select(0, facing).unflatten(0, (3, len(_TRIANGLES)))
 
 
@@ -129,7 +129,7 @@ def joint_line_distances(joints):
     in lexicographic order of their joints. Heron's formula is replaced by its equal, the length of the
     cross product over that of the base: no NaN and no infinite gradient for collinear joints. A length below 1e-6, or
     twice an area, counts as 0, with gradient 0: in metres that would be too much. Where a line's two joints coincide so
-    the distance is undefined: 0, with gradient 0. Raises ValueError on another shape.
+    the distance is undefined: 0, with gradient 0. NaN stays NaN. Raises ValueError on another shape.
     """
     _check_pose("joints", joints)
     heights = _heights(joints).flatten(0, 1)

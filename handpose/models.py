@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
-from torchvision.models import ResNet18_Weights, resnet18
 
 from .processes import noise
 
@@ -57,6 +56,8 @@ class SmallMapConv(nn.Conv2d):
 
 def resnet():
     """torchvision's ResNet-18, weights and their names too, with convolutions that are fast where maps are small."""
+    from torchvision.models import resnet18  # a second that only what has networks need wait
+
     network = resnet18()
     for block in network.layer4:
         for name in ("conv1", "conv2"):
@@ -92,6 +93,8 @@ class RGBEncoder(nn.Module):
 def _load_backbone(backbone, weights):
     try:
         if str(weights) == "imagenet":
+            from torchvision.models import ResNet18_Weights
+
             state = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
         else:
             state = load_file(weights)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torchvision.models import ResNet18_Weights, resnet18
 
+from .models import resnet
 from .records import atomic_path
 
 #: What ``Preset.weights`` may say beside the name of a file that was taken in.
@@ -36,6 +36,8 @@ def find(weights, output_dir="runs"):
     if weights == WARMUP:
         return weights, "a warm-up on the training pictures"
     if weights == IMAGENET:
+        from torchvision.models import ResNet18_Weights
+
         try:
             ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
         except Exception as error:  # no network, no room, a broken download: the advice is the same
@@ -78,7 +80,7 @@ def take_in(file, output_dir="runs", name=None):
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
         ours = {key.removeprefix(_BACKBONE): value for key, value in state.items() if key.startswith(_BACKBONE)}
         state = {key: value.contiguous().clone() for key, value in (ours or state).items() if not key.startswith("fc.")}
-        backbone = resnet18()
+        backbone = resnet()
         backbone.fc = torch.nn.Identity()
         backbone.load_state_dict(state)
     except Exception as error:  # a broken file can raise nearly anything
@@ -100,6 +102,8 @@ def started_from(card):
 
 
 def _official():
+    from torchvision.models import ResNet18_Weights
+
     return ResNet18_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
 
 

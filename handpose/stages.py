@@ -103,6 +103,9 @@ def _full_precision(tensor):
 class Stage(nn.Module):
     """A stage: its networks, its settings, and its cost. Subclasses give ``phases`` and ``cost``."""
 
+    #: Steps after which what a step does begins again.
+    cycle = 1
+
     def __init__(self, networks, row, preset):
         super().__init__()
         self.networks, self.row, self.preset = networks, row, preset
@@ -160,9 +163,18 @@ class Further(Disentangle):
     """A control, not in the paper: stage 1 goes on for as long as stage 2 would take."""
 
     def phases(self):
-        epochs = self.preset.align_frozen_epochs + self.preset.align_epochs
         learns = tuple(name for name, _ in self.networks.named_children())
-        return (Phase("stage 1 goes on", epochs, self.preset.finetuning_rate, learns),)
+        return (Phase("stage 1 goes on", self.epochs(), self.preset.finetuning_rate, learns),)
+
+    def epochs(self):
+        return self.preset.align_frozen_epochs + self.preset.align_epochs
+
+
+class Onward(Further):
+    """A control: then it goes on for as long as stage 3 would take."""
+
+    def epochs(self):
+        return self.preset.refine_epochs
 
 
 class Align(Stage):
@@ -196,6 +208,8 @@ class Refine(Stage):
     A row with neither loss is a control: the same training without them.
     """
 
+    cycle = 2
+
     def phases(self):
         learns = ("rgb_encoder", "rgb_mapper", "rgb_decoder")
         return (Phase("refine", self.preset.refine_epochs, self.preset.finetuning_rate, learns),)
@@ -218,7 +232,7 @@ class Refine(Stage):
         return int(self.row.kcs)
 
 
-STAGES = {"warmup": Warmup, "disentangle": Disentangle, "further": Further, "align": Align, "refine": Refine}
+STAGES = {"warmup": Warmup, "disentangle": Disentangle, "further": Further, "onward": Onward, "align": Align, "refine": Refine}
 
 
 def make_networks(stage, row, preset, seed, parent=None):
@@ -230,7 +244,7 @@ def make_networks(stage, row, preset, seed, parent=None):
     if stage == "warmup":
         return Backbone()
     weights = preset.weights if parent is None else None
-    networks = Networks(row, aligned=stage not in ("disentangle", "further"), weights=weights, mapper_input=preset.mapper_input)
+    networks = Networks(row, aligned=stage in ("align", "refine"), weights=weights, mapper_input=preset.mapper_input)
     if parent and not any(name.startswith("rgb_decoder") for name in parent):  # the warm-up's: its head is not ours
         parent = {name: value for name, value in parent.items() if name.startswith("rgb_encoder.backbone")}
     networks.load_state_dict(parent or {}, strict=False)

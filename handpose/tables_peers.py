@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from . import peers
 from .cost import cost_of, training_speeds
 from .effects import paired_effect
-from .experiments import TABLE_3
+from .experiments import PEERS, TABLE_3, find_preset
 from .runs import measure
 from .tables import METHODS, PAPER, PAPER_STB, PROTOCOLS, mean_and_spread, run_name, seeds_of
 
@@ -42,8 +43,8 @@ def comparison_table(results, seeds=None, protocols=False):
 def peers_table(results, seeds=None):
     """Table 3's methods on this run's data, beside what each costs: DataFrame of texts, indexed by method.
 
-    Parameters and multiply-adds are of what predicts one picture. "training speed" is ``cost.training_speeds``, measured now, over row
-    D3's.
+    Parameters and multiply-adds are of what predicts one picture. "images seen" are those of one seed; "images/s in training" is
+    ``cost.training_speeds``, measured now, over row D3's.
     """
     lines = {}
     there = [row for row in METHODS.values() if seeds_of(results, row, seeds)]
@@ -59,15 +60,21 @@ def peers_table(results, seeds=None):
             "AUC 20-50": mean_and_spread([one["auc"] for one in measured], 3),
         }
         if runs:
-            cost, epochs = cost_of(row, runs[0].card["preset"]), [epoch for run in runs for epoch in run.history]
-            images = sum(epoch["images_per_second"] * epoch["seconds"] for epoch in epochs)
+            cost = cost_of(row, runs[0].card["preset"])
             lines[method] |= {
                 "parameters (M)": f"{cost.parameters / 1e6:.1f}",
                 "multiply-adds (M)": f"{cost.multiply_adds / 1e6:.0f}",
                 "images/s in training": f"{speeds[row]:.0f} ({speeds[row] / speeds['D3']:.2f} of D3's)" if speeds else "",
-                "images seen": f"{round(images / len(runs), -3):.0f}",
+                "images seen": f"{_pictures_seen(row, runs[0]):.0f}",
             }
     return pd.DataFrame.from_dict(lines, orient="index").fillna("").rename_axis("method")
+
+
+def _pictures_seen(row, run):
+    """Pictures that the networks of a ``Result`` have looked at in training, each time that they did."""
+    looks = {name: stage.looks for name, stage in peers.module(PEERS[row].module).STAGES.items()} if row in PEERS else {}
+    batch = min(find_preset(run.card["preset"]).batch, run.card["frames"]["training"])
+    return batch * sum(epoch["steps"] * looks.get(epoch["stage"], 1) for epoch in run.history)
 
 
 def peers_effects(results, seeds=None):

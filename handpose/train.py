@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
@@ -43,6 +41,9 @@ def make_fabric(precision="32-true", device="auto"):
 
     Raises ValueError for another device, and when the one asked for is not there.
     """
+    from lightning_fabric import Fabric  # a second that only what trains need wait
+    from lightning_fabric.strategies import DDPStrategy
+
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f'device must be "auto", "cpu" or "cuda", got {device!r}')
     if device == "cuda" and not torch.cuda.is_available():
@@ -65,12 +66,15 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
     """Train ``stage`` on ``training`` shards; returns the history, one dict an epoch. ``root`` is the metrics'.
 
     Writes ``folder/last.safetensors`` after every epoch and goes on from it when called again: an
-    interrupted run ends as an undisturbed one. "gradients" in the history: mean norm of the watched weights' gradients.
+    interrupted run ends as an undisturbed one. "gradients" in the history: mean norm of the watched weights' gradients,
+    but in 16-mixed, which scales them.
     Every epoch draws its order, augmentation and latent samples from (seed, phase, epoch) alone; of several processes each
-    takes its share of every batch (``processes``), and the first writes. Raises FloatingPointError when the loss is no
-    longer finite; the last good epoch stays on disk.
+    takes its share of every batch (``processes``), and the first writes. Raises FloatingPointError when the loss or a
+    prediction is no longer finite; the last good epoch stays on disk. Raises ValueError for fewer than two hands.
     """
     networks, preset = stage.networks, stage.preset
+    if len(training) < 2:
+        raise ValueError(f"{len(training)} hand to learn from: batch normalisation needs two at least")
     folder = Path(folder)
     batch = min(preset.batch, len(training))
     steps = len(training) // batch
@@ -78,6 +82,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
     start, history, saved_optimizer = _resume(folder / "last.safetensors", networks, fabric.strategy.precision)
 
     phases = stage.phases()
+    watched = {} if getattr(fabric.strategy.precision, "scaler", None) else networks.watched
     torch.backends.cudnn.benchmark = steps * sum(phase.epochs for phase in phases) >= _TRYING_PAYS
     bar = tqdm(total=sum(phase.epochs for phase in phases) * steps, unit="batch", disable=not progress)
     bar.update(sum(record["steps"] for record in history))
@@ -108,7 +113,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
                 optimizer.zero_grad()
                 fabric.backward(sum(terms.values()))
                 if step % 8 == 0:
-                    for name, weight in networks.watched.items():
+                    for name, weight in watched.items():
                         if weight.grad is not None:
                             gradients.setdefault(name, []).append(weight.grad.norm())
                 optimizer.step()
@@ -116,14 +121,14 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
                     totals.setdefault(name, []).append(term.detach())
                 bar.update()
             losses = {name: processes.mean(torch.stack(values).mean()).item() for name, values in totals.items()}
+            seconds = time.perf_counter() - began
             finite = all(map(math.isfinite, losses.values())) and all(weight.isfinite().all() for weight in learning)
-            if not finite:
+            error = _mean_error(networks, evaluation, preset, fabric, root) if finite else math.nan
+            if not math.isfinite(error):
                 raise FloatingPointError(
-                    f"loss or weights are no longer finite in {phase.name}, epoch {epoch + 1} ({losses}); the last good "
+                    f"loss, weights or predictions are no longer finite in {phase.name}, epoch {epoch + 1} ({losses}); the last good "
                     f"epoch is in {folder}: lower the learning rate, or use precision 32-true"
                 )
-            seconds = time.perf_counter() - began
-            error = _mean_error(networks, evaluation, preset, fabric, root)
             history.append({"phase": phase.name, "epoch": epoch, "steps": steps, "seconds": round(seconds, 2),
                             "images_per_second": round(steps * batch / seconds, 1), "mepe": error,
                             "gradients": {name: torch.stack(norms).mean().item() for name, norms in gradients.items()}} | losses)  # fmt: skip
@@ -187,9 +192,10 @@ def outputs(networks, shards, size, fabric, batch=256):
 
 
 def _mean_error(networks, evaluation, preset, fabric, root):
-    """MEPE for the training curve, in the training's precision; a run card's figure is measured in float32."""
+    """MEPE for the training curve, in the training's precision; a run card's figure is measured in float32. NaN where a pose is."""
     with fabric.autocast():
-        return round(mepe(predict(networks, evaluation, preset.size, fabric), evaluation.target, root=root), 3)
+        predicted = predict(networks, evaluation, preset.size, fabric)
+    return round(mepe(predicted, evaluation.target, root=root), 3) if np.isfinite(predicted).all() else math.nan
 
 
 def _save(path, networks, optimizer, progress, history, precision):

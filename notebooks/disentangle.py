@@ -47,7 +47,7 @@ if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
 preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop, gpu or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
-stage: str = "disentangle"  # or "further": the control that goes on with it
+stage: str = "disentangle"  # or "further", "onward": the controls that go on with it
 row: str = "D3"  # a row of Table 1 or 2
 seed: int = 0
 output_dir: str = "runs"  # relative to the checkout

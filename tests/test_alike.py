@@ -4,7 +4,7 @@ import pytest
 
 from handpose import alike, runs
 from handpose.experiments import CONTROLS, PEERS, ROWS, find_row, stage_owner
-from handpose.records import write_check
+from handpose.records import read_json, write_check
 from handpose.results import RECORDED, Result
 
 CHANGE = {"then": "a" * 40, "now": "b" * 40, "digests": {"ours": ["old", "new"], "Moon": ["old moon", "new moon"]}, "platform": "Linux",
@@ -54,9 +54,14 @@ def test_a_check_that_was_edited_is_refused(kept):
 
 def test_every_training_was_examined_and_what_is_recorded_counts():
     wanted = {f"{stage_owner(stage, row)}: {stage}" for row in (*ROWS, *CONTROLS, *PEERS) for stage in find_row(row).stages}
-    for change in alike.found()["changes"]:
-        assert {one["name"] for one in change["trainings"]} == wanted
+    cards = [read_json(path) for path in RECORDED.glob("*/*/run.json")]
+    older = [card for card in cards if card["training_code"] != runs.training_code(card["row"] if card["row"] in PEERS else None)]
+    needed = {f"{stage_owner(stage, card['of_row'])}: {stage}" for card in older for stage in card["stages"]} - {"warmup: warmup"}
+    changes = alike.found()["changes"]
+    for change in changes:
+        assert {one["name"] for one in change["trainings"]} <= wanted
         assert change["digests"].keys() == {"ours", *PEERS}
+    assert len(needed) > 20 and needed <= {one["name"] for one in changes[-1]["trainings"]}
     card = Result(RECORDED / "synthetic-desktop" / "D3-seed0").card
     assert alike.trains_alike(card["training_code"], runs.training_code())
 

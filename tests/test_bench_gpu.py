@@ -46,6 +46,14 @@ def test_a_larger_batch_pays_while_it_gains_five_per_cent():
     assert gpu.paying({64: 100, 128: 90}) == 64
 
 
+def test_steps_that_differ_take_turns(monkeypatch):
+    steps, seen = Steps("crossmodal", "Spurr", PRESET), []
+    monkeypatch.setattr(steps.stage, "forward", lambda batch, step: seen.append(step) or {"x": sum(w.sum() for w in steps.stage.parameters())})
+    steps.seconds(steps.stage.cycle)
+    steps.seconds()
+    assert seen == list(range(7))
+
+
 def test_steps_are_a_mean_of_as_many_as_were_asked_for(monkeypatch):
     steps, clock = Steps("disentangle", "D3", PRESET, device="cpu"), iter([0.0, 6.0])
     monkeypatch.setattr("handpose.cost.time", SimpleNamespace(perf_counter=lambda: next(clock)))

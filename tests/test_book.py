@@ -114,7 +114,7 @@ def test_under_every_figure_of_a_run_stands_its_run_card():
 
 def test_the_recorded_run_was_made_of_the_hands_that_the_code_renders_now(tmp_path):
     results = Results(RUN)
-    data = prepare_data("desktop+training=1+evaluation=8", output_dir=tmp_path, progress=False)
+    data = prepare_data("desktop+training=2+evaluation=8", output_dir=tmp_path, progress=False)
     pose, root = data.evaluation.target, 0.5 * (data.evaluation.target[:, :1] + data.evaluation.target[:, 9:10])
     assert np.abs(pose - root - results.target[:8]).max() < 0.06
     difference = np.abs(data.evaluation.crops[:8].astype(float) - results.sample)

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from handpose.estimate import training_passes
 from handpose.experiments import (
     CONTROLS,
     PARTS,
@@ -66,6 +67,10 @@ def test_every_row_ends_with_a_stage_of_its_own_but_the_one_the_paper_prints_twi
 def test_a_control_trains_as_long_as_what_it_is_held_against():
     assert ROWS["D1"].stages == CONTROLS["D0-longer"].stages
     assert CONTROLS["B-longer"].stages == ("disentangle", "further")
+    assert CONTROLS["baseline-longer"].stages == ("disentangle", "further", "onward")
+    for preset in PRESETS:
+        epochs = {row: sum(training_passes(stage, preset)[1] for stage in find_row(row).stages) for row in ("D3", "D0", "D0-longer", *CONTROLS)}
+        assert epochs["baseline-longer"] == epochs["D3"] == epochs["D0-longer"] and epochs["B-longer"] == epochs["D0"]
 
 
 def test_settings_can_be_changed_in_the_presets_name():
@@ -86,7 +91,7 @@ def test_wrong_settings_are_refused(text, message):
 
 @pytest.mark.parametrize("change, wanted", [
     ("batch=0", "2 or more"), ("batch=1", "2 or more"), ("batch=-5", "2 or more"), ("batch=1_0", "a value like 64"), ("size=0", "1 or more"),
-    ("training=0", "1 or more"), ("evaluation=0", "1 or more"), ("frame_size=-1", "1 or more"), ("refine_epochs=-1", "0 or more"),
+    ("training=1", "2 or more"), ("evaluation=0", "1 or more"), ("frame_size=-1", "1 or more"), ("refine_epochs=-1", "0 or more"),
     ("learning_rate=nan", "0 or more"), ("learning_rate=inf", "0 or more"), ("beta=-1", "0 or more"), ("kcs_weight=-inf", "0 or more"),
     ("flip_probability=7", "0 to 1"), ("max_rotation=nan", "0 or more"), ("beta=1_0", "a value like"), ("view=foo", "one of crop, homography"),
     ("mapper_input=foo", "one of sample, mean"), ("precision=foo", "one of auto, 32-true, bf16-mixed, 16-mixed"),
@@ -98,8 +103,8 @@ def test_settings_out_of_range_are_refused_in_one_line(change, wanted):
 
 
 def test_the_ends_of_the_ranges_are_taken():
-    changed = find_preset("quick+batch=2+training=1+refine_epochs=0+beta=0+flip_probability=1+mapper_input=mean+precision=16-mixed")
-    assert (changed.batch, changed.training, changed.refine_epochs, changed.beta, changed.flip_probability) == (2, 1, 0, 0, 1)
+    changed = find_preset("quick+batch=2+training=2+refine_epochs=0+beta=0+flip_probability=1+mapper_input=mean+precision=16-mixed")
+    assert (changed.batch, changed.training, changed.refine_epochs, changed.beta, changed.flip_probability) == (2, 2, 0, 0, 1)
     for name, preset in PRESETS.items():  # what is not changed is within them
         values = {key: value for key, value in dataclasses.asdict(preset).items() if key != "cost"}
         assert find_preset("+".join([name, *(f"{key}={value}" for key, value in values.items())])) == preset

@@ -9,7 +9,7 @@ import pytest
 
 from handpose import estimate, growth, results
 from handpose.estimate import RESNET18_PER_PIXEL, STEP, Device, images_of, recorded_speed, speed, training_seconds
-from handpose.experiments import CONTROLS, PEERS, ROWS, row_stages, stage_owner
+from handpose.experiments import PEERS, ROWS, row_stages, stage_owner
 from handpose.growth import H200, T4, WORKS, Work, markdown, measured_seconds, measured_speed, source, table, training_time, trainings
 from handpose.records import read_check, write_json
 
@@ -86,7 +86,7 @@ def test_only_one_processors_seconds_are_kept(tmp_path, cards):
 
 def test_what_is_kept_is_what_the_preset_still_is():
     assert list(MEASURED["warmup", "warmup"]) == [0]
-    assert {(part["owner"], part["stage"]) for part in KEPT["trainings"]} >= trainings((*ROWS, *PEERS, *CONTROLS), "desktop")
+    assert {(part["owner"], part["stage"]) for part in KEPT["trainings"]} >= trainings((*ROWS, *PEERS), "desktop")
     for part in KEPT["trainings"]:
         assert part["images"] == pytest.approx(images_of(part["stage"], KEPT["preset"]), abs=0.1)
 

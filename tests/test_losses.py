@@ -55,6 +55,14 @@ def test_kl_agrees_with_torch_distributions(seed):
     assert value >= 0
 
 
+@given(SEEDS, st.floats(1e-8, 1e-2))
+@settings(deadline=None, max_examples=50)
+def test_kl_keeps_its_digits_near_the_standard_normal(seed, size):
+    log_variance = size * torch.randn(3, 64, generator=torch.Generator().manual_seed(seed))
+    value, exact = (losses.kl_divergence(torch.zeros_like(one), one).item() for one in (log_variance, log_variance.double()))
+    assert value >= 0 and value == pytest.approx(exact, rel=1e-2, abs=1e-9)
+
+
 def test_kl_refuses_shapes_that_differ():
     with pytest.raises(ValueError, match="differ in shape"):
         losses.kl_divergence(torch.zeros(2, 4), torch.zeros(2, 1))
@@ -351,3 +359,13 @@ def test_a_length_that_is_just_the_limit_counts_as_none():
     lengths = torch.tensor([[1e-6], [1.01e-6]], dtype=torch.float64)
     assert (lengths[0] * lengths[0]).item() == losses._COINCIDENT
     assert losses._length(lengths).tolist() == [0.0, pytest.approx(1.01e-6)]
+
+
+def test_nan_stays_nan():
+    target = hands(2)
+    for joints in (slice(None), slice(3, 4)):
+        pose = target.clone()
+        pose[:, joints] = math.nan
+        distances = losses.joint_line_distances(pose)
+        assert distances[:, joints].isnan().all()
+        assert all(loss(pose, target).isnan() for loss in (losses.geometrical_loss, losses.kcs_loss, losses.mean_squared_error))

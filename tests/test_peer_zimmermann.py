@@ -1,6 +1,7 @@
 """Zimmermann & Brox 2017: the canonical frame and back, the rotation, score maps, and what each stage teaches."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -93,9 +94,9 @@ def test_the_prediction_is_the_canonical_pose_turned():
 
 def test_each_stage_teaches_its_own_networks():
     networks, (images, pose, picture) = ColorHandPose3D(), batch()
-    for term in STAGES["scoremaps"](networks, None).cost(images, pose, picture, 0).values():
+    for term in STAGES["scoremaps"](networks, PRESETS["smoke"]).cost(images, pose, picture, 0).values():
         assert reached(networks, term) <= {"rgb_encoder", "pose_net"}
-    terms = STAGES["lifting"](networks, None).cost(images, pose, picture, 0)
+    terms = STAGES["lifting"](networks, PRESETS["smoke"]).cost(images, pose, picture, 0)
     assert reached(networks, terms["canonical"]) == {"pose_prior"} and reached(networks, terms["viewpoint"]) == {"viewpoint"}
     learnt = [name for stage in STAGES.values() for name in stage.learns]
     assert sorted(learnt) == sorted(name for name, _ in networks.named_children())
@@ -105,14 +106,14 @@ def test_every_weight_of_the_score_maps_learns():
     networks, (images, pose, picture) = ColorHandPose3D(), batch()
     for unit in (networks.pose_net.score, *networks.pose_net.refine):
         torch.nn.init.normal_(unit[-1].weight, std=0.1)
-    sum(STAGES["scoremaps"](networks, None).cost(images, pose, picture, 0).values()).backward()
+    sum(STAGES["scoremaps"](networks, PRESETS["smoke"]).cost(images, pose, picture, 0).values()).backward()
     assert all(weight.grad is not None and weight.grad.any() for part in (networks.rgb_encoder, networks.pose_net) for weight in part.parameters())
 
 
 def test_lifting_knows_the_true_pose_at_no_cost():
     """Its target is the true canonical pose and the true rotation: a network that gives them has nothing to learn."""
     _, pose, picture = batch()
-    stage = STAGES["lifting"](ColorHandPose3D(), None)
+    stage = STAGES["lifting"](ColorHandPose3D(), PRESETS["smoke"])
     stage.networks.lifted = lambda maps: to_canonical(pose)
     assert [term.item() for term in stage.cost(None, pose, picture, 0).values()] == [0, 0]
 
@@ -121,7 +122,7 @@ def test_lifting_knows_the_true_pose_at_no_cost():
 def test_a_few_steps_lower_the_cost(stage):
     networks, (images, pose, picture) = ColorHandPose3D(), batch()
     networks.pose_prior.eval(), networks.viewpoint.eval()  # no dropout
-    module, costs = STAGES[stage](networks, None), []
+    module, costs = STAGES[stage](networks, PRESETS["smoke"]), []
     optimizer = torch.optim.Adam(networks.parameters(), 1e-3)
     for step in range(12):
         torch.manual_seed(1)  # the same noise on the places
@@ -138,3 +139,12 @@ def test_stages_share_out_the_epochs(preset):
     preset = find_preset(preset)
     """Lifting, which looks at no picture, gets as many again."""
     assert [stage.epochs(SimpleNamespace(preset=preset)) for stage in STAGES.values()] == [parts.budget(preset)] * 2
+
+
+def test_lifting_never_sees_a_flipped_hand_and_score_maps_do():
+    """From places alone the depth of a hand and that of its mirror image can't be told apart."""
+    preset = find_preset("smoke")
+    networks = ColorHandPose3D()
+    assert preset.flip_probability > 0
+    assert STAGES["lifting"](networks, preset).preset == replace(preset, flip_probability=0.0)
+    assert STAGES["scoremaps"](networks, preset).preset == preset

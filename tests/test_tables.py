@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from handpose import tables_peers
 from handpose.effects import paired_effect
-from handpose.experiments import TABLE_3
+from handpose.experiments import TABLE_3, find_preset
 from handpose.results import Results
 from handpose.skeleton import JOINTS
 from handpose.tables import PAPER, PROTOCOLS, ablation_table, counted, mean_and_spread, per_finger_table, per_joint_table
@@ -42,7 +43,8 @@ def write_results(folder, predictions, histories=None, **factors):
         place.mkdir()
         np.savez(place / "predictions.npz", **stored(predicted=pose))
         (place / "history.json").write_text(json.dumps((histories or {}).get((row, seed), [])))
-        (place / "run.json").write_text(json.dumps({"row": row, "seed": seed, "dataset": "synthetic", "preset": "tiny"}))
+        card = {"row": row, "seed": seed, "dataset": "synthetic", "preset": "tiny", "frames": {"training": 96}}
+        (place / "run.json").write_text(json.dumps(card))
     return Results(folder)
 
 
@@ -176,7 +178,7 @@ def test_table_3_sets_our_row_beside_the_quoted_figures_and_leaves_the_others_ou
 
 def test_table_3_with_methods_that_were_trained_here(tmp_path):
     run = {("D3", 0): moved_by(21.0), ("D3", 1): moved_by(21.0), ("Iqbal", 0): moved_by(10.5), ("Iqbal", 1): moved_by(31.5), ("Moon", 4): moved_by(1.0)}
-    history = [{"seconds": 2.0, "images_per_second": 100.0}, {"seconds": 1.0, "images_per_second": 400.0}]
+    history = [{"stage": "warmup", "steps": 10}, {"stage": "latent25d", "steps": 2}]
     results = write_results(tmp_path, run, {("Iqbal", 0): history, ("Iqbal", 1): history})
     for row in ("D3", "Iqbal"):  # a real preset, for the networks' size
         for seed in (0, 1):
@@ -190,11 +192,21 @@ def test_table_3_with_methods_that_were_trained_here(tmp_path):
     assert effects["Iqbal et al. 2018"].per_seed == pytest.approx([10.5 * 19 / 21, -10.5 * 19 / 21], abs=0.01)
     cost = peers_table(results, [0, 1])
     assert list(cost.index) == list(comparison_table(results).index)
-    assert cost.loc["Iqbal et al. 2018", "images seen"] == "1000"  # 600, to the nearest thousand
+    assert cost.loc["Iqbal et al. 2018", "images seen"] == f"{12 * find_preset('smoke').batch}"
     assert re.fullmatch(r"\d+ \(\d\.\d\d of D3's\)", cost.loc["Iqbal et al. 2018", "images/s in training"])
     assert cost.loc["proposed", "images/s in training"].endswith("(1.00 of D3's)")
     assert cost.loc["Iqbal et al. 2018", "of the mean pose's"] == f"{21 / 20.5:.2f}"
     assert cost.loc["Gu et al. 2020"].tolist() == ["not run", "", "not run", "", "", "", ""]
+
+
+def test_images_seen_are_those_that_were_looked_at():
+    card = {"preset": "smoke+batch=64", "frames": {"training": 96}}
+    for row, stages, expected in (("Spurr", {"warmup": 3, "crossmodal": 6}, 3 + 4), ("Zimmermann", {"scoremaps": 5, "lifting": 50}, 5),
+                                  ("D3", {"disentangle": 1, "align": 2, "refine": 3}, 6)):  # fmt: skip
+        run = SimpleNamespace(card=card, history=[{"stage": stage, "steps": steps} for stage, steps in stages.items()])
+        assert tables_peers._pictures_seen(row, run) == 64 * expected
+    few = SimpleNamespace(card=card | {"frames": {"training": 20}}, history=[{"stage": "align", "steps": 2}])
+    assert tables_peers._pictures_seen("D0", few) == 40
 
 
 def test_of_every_published_figure_the_same_table_says_how_it_was_measured(results):

@@ -247,6 +247,18 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_epoch(tmp_path,
     assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
 
 
+def test_predictions_that_are_not_finite_after_an_epoch_stop_it_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "predict", lambda networks, shards, *_: np.full_like(shards.target, np.nan))
+    with pytest.raises(FloatingPointError, match="predictions are no longer finite in disentangle, epoch 1"):
+        run(new_stage(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_hand_is_too_few():
+    with pytest.raises(ValueError, match="^1 hand to learn from: batch normalisation needs two"):
+        train.train(new_stage(), hands(1), hands(2), None, 0, None)
+
+
 def rates(folder, monkeypatch, preset):
     seen, adam = [], torch.optim.Adam
 
@@ -504,6 +516,8 @@ def test_a_control_goes_on_with_its_last_stage():
     further = new_stage("further", dataclasses.replace(D3, align=False, kcs=False, geo=False))
     assert [phase.epochs for phase in further.phases()] == [PRESET.align_frozen_epochs + PRESET.align_epochs]
     assert [phase.learning_rate for phase in further.phases()] == [PRESET.finetuning_rate]
+    onward = new_stage("onward", dataclasses.replace(D3, align=False, kcs=False, geo=False))
+    assert [phase.epochs for phase in onward.phases()] == [PRESET.refine_epochs] and onward.networks.rgb_mapper is None
     plain = new_stage("refine", D0)
     assert plain(batch(), 0).keys() == plain(batch(), 1).keys() == {"mse_rgb"}
 

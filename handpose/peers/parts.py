@@ -134,6 +134,8 @@ class PeerStage(nn.Module):
     #: What the progress bar and the training curves call it.
     title = ""
     learns: tuple = ()  # all parts, where a subclass does not name some
+    #: Steps after which what a step does begins again, and the share of steps that look at pictures.
+    cycle, looks = 1, 1.0
 
     def __init__(self, networks, preset):
         super().__init__()

@@ -23,7 +23,7 @@ KNOWN = (
         "picture encoder", "ResNet-18, then one linear layer to mean and log-variance",
         "known: the authors' model source, as a public repository carries it",
     ),
-    ("backbone's start", "the warm-up that all rows have; theirs starts from scratch", "assumed"),
+    ("backbone's start", "where all here start; theirs starts from scratch", "assumed"),
     (
         "features to latent", "the mean over the whole last map; theirs pools 7 x 7 pixels, which leaves 2 x 2 of a picture of 256 pixels",
         "assumed",
@@ -52,7 +52,7 @@ KNOWN = (
     ),
     (
         "turns",
-        "one pair a step: picture to pose every second step, the others between, so that it sees half as many pictures as a row of ours",
+        "one pair a step: picture to pose every second step, the others between; two thirds of the steps look at pictures",
         "assumed; that pairs take turns is known: Stergioulas et al. 2021, section 2",
     ),
     ("prediction", "the mean latent of the picture, through the pose decoder", "known: evaluate_model.py"),
@@ -121,6 +121,7 @@ class Pairs(PeerStage):
     """Each step one pair: mean squared error of what it decodes, and its encoder's divergence from N(0, I)."""
 
     title = "pairs in turn"
+    cycle, looks = len(PAIRS), sum("rgb" == source for source, _ in PAIRS) / len(PAIRS)
 
     def cost(self, images, pose, picture, step):
         source, target = PAIRS[step % len(PAIRS)]

@@ -118,9 +118,9 @@ KNOWN = (
     ("backbone", "ResNet-18, as for all others", "assumed"),
     ("latents", "128 numbers for the picture and 64 for the pose, the paper's own (section 4.2)", "assumed"),
     ("decoders", "plain: four hidden layers of 512 with batch normalisation, the paper's baseline", "assumed"),
-    ("losses, apart", "mean squared error of the pose and KL to N(0, I), weight 1e-5, in both", "assumed"),
+    ("losses, apart", "mean squared error of the pose and KL to N(0, I), weighted by the preset's beta, in both", "assumed"),
     ("losses, mapping", ("mean squared error of the pose that the pose decoder makes of the mapped sample; KL from the mapped "
-     "latent to the one that the pose encoder gives, weight 1e-5"), "assumed"),
+     "latent to the one that the pose encoder gives, weighted by beta"), "assumed"),
     ("who learns, mapping", "first the mapper alone, then picture encoder, mapper and pose decoder; the pose encoder never",
      "assumed; frozen first, then finetuned, is how the paper aligns (section 3.1.2)"),
     ("optimiser", "Adam, rate and schedule as for the paper's own; stage 1's epochs apart, those of stages 2 and 3 mapping", "assumed"),

@@ -4,6 +4,7 @@ Crops are given, so their first network, which finds the hand (HandSegNet), is l
 """
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -159,11 +160,16 @@ def map_error(maps, target):
 class Lifting(PeerStage):
     """Canonical pose and rotation from true score maps, drawn at places with noise.
 
-    No picture is looked at, so its epochs don't count as pictures seen.
+    No picture is looked at, so its epochs don't count as pictures seen. No hand is flipped: it would look like the other hand
+    turned round, from behind, and places alone don't tell which it is.
     """
 
     title = "lifting"
     learns = ("pose_prior", "viewpoint")
+    looks = 0.0
+
+    def __init__(self, networks, preset):
+        super().__init__(networks, replace(preset, flip_probability=0.0))
 
     def cost(self, images, pose, picture, step):
         with full_precision(pose):
@@ -178,7 +184,7 @@ KNOWN = (
     ("the hand in the picture", "crops are given, as to all here; their first network, HandSegNet, is left out",
      "assumed: to compare; the authors' code also has a script for the step from given joints alone"),
     ("score maps", "from an encoding, then two refinements, each of five convolutions 7 x 7", "known: the authors' code"),
-    ("network before the encoding", "ResNet-18, which starts from the warm-up as all here, and three deconvolutions (256, 128, 32)",
+    ("network before the encoding", "ResNet-18, which starts where all here do, and three deconvolutions (256, 128, 32)",
      "assumed: theirs has plain convolutions, which start from a network for body poses that is not at hand here"),
     ("widths of the refinements", "32, a quarter of theirs", "scaled"),
     ("resolution", "maps of a quarter of the picture's side", "scaled: an eighth in theirs, at 256 px"),
@@ -194,6 +200,8 @@ KNOWN = (
     ("maps that lifting reads", "16 x 16, and the last convolution of each has stride 1", "scaled: 32 x 32, and stride 2, in theirs"),
     ("what lifting learns from", "true maps with noise on the places, of 2 % of the crop's side",
      "known: true maps with noise; assumed: its size, and none on the crop, which is given here"),
+    ("flips in lifting", "none, where a preset flips pictures: in two dimensions a flipped hand looks like one of the other side, seen from behind",
+     "assumed: in theirs, which does not flip, an input says which hand it is"),
     ("lifting's losses", "mean squared errors of the canonical pose and of the rotation, weighted alike", "known: the same code"),
     ("hidden joints", "count", "assumed: theirs leaves them out where it learns score maps"),
     ("which hand", "given: left hands are mirrored", "scaled: an input of both lifting networks in theirs, where it also flips z"),
