@@ -56,11 +56,13 @@ class Predictor:
 def _device(device):
     """The ``torch.device`` of "cpu", "cuda", "auto" or another name of torch's ("cuda:1"); ValueError for what is none or not here."""
     try:
-        device = torch.device(device)
-        there = device.type != "cuda" or torch.cuda.is_available()
-    except (RuntimeError, TypeError):  # no device of torch's
-        there = False
-    return device if there else make_fabric(device=getattr(device, "type", device)).device
+        there = torch.device(device)
+        torch.zeros(1, device=there).cpu()
+        return there
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError):  # what torch raises of one that it lacks
+        if str(device).startswith("cuda:") and torch.cuda.is_available():
+            raise ValueError(f"no GPU {device} was found: there are {torch.cuda.device_count()}, the first is cuda:0") from None
+        return make_fabric(device=str(device).partition(":")[0]).device
 
 
 def default_camera(width, height):

@@ -93,25 +93,27 @@ class Result:
             if kept["settings"] != now:
                 reasons.append(f"the settings of stage {stage} have changed")
         if self._other_frames():
-            reasons.append("the preset's numbers of frames have changed")
+            reasons.append("the preset's frames have changed")
         return "; ".join(reasons)
 
     def _other_frames(self):
-        """Whether the preset would have other numbers of frames rendered now; a dataset's folder says itself how many it holds."""
+        """Whether the preset would have other frames rendered now, in number or size; a dataset's folder says itself what it holds."""
         try:
             preset = find_preset(self.card["preset"])
         except ValueError:  # which the stages' settings say
             return False
-        return self.card["dataset"] == "synthetic" and self.card["frames"] != {"training": preset.training, "evaluation": preset.evaluation}
+        kept = self.card["frames"] | {"frame_size": self.card.get("frame_size", preset.frame_size)}  # older cards lack it
+        return self.card["dataset"] == "synthetic" and kept != {name: getattr(preset, name) for name in kept}
 
 
 class Results:
     """All results of one dataset and preset. ``results[row, seed]`` is a ``Result``.
 
     target, mean_pose: float32 (N, 21, 3), mm, relative to the root (``root_joint``: a ``root`` of ``metrics``);
-    visible: bool (N, 21); left: bool (N,), left hands; frame: int (N,), index in the evaluation split; sample: uint8
-    (8, R, R, 3), the first crops, to see whether data made anew are the same; factors: DataFrame of what the rendered
-    frames were made of, a line a frame (empty for photographs). Raises FileNotFoundError when there are none.
+    root: (N, 3), mm, camera frame, None where it was not kept; visible: bool (N, 21); left: bool (N,), left hands; frame: int (N,),
+    index in the evaluation split; sample: uint8 (8, R, R, 3), the first crops, to see whether data made anew are the same; factors:
+    DataFrame of what the rendered frames were made of, a line a frame (empty for photographs). Raises FileNotFoundError when there
+    are none.
     """
 
     def __init__(self, folder):
@@ -122,6 +124,7 @@ class Results:
             raise FileNotFoundError(f"{self.folder} holds no results: run `make book`, or execute notebooks/row.ipynb, first")
         arrays = _unpack(frames)
         self.target, self.mean_pose = arrays["target"], arrays["mean_pose"]
+        self.root = arrays["root"][:, 0] if "root" in arrays else None
         self.visible, self.left, self.frame, self.sample = (arrays[name] for name in ("visible", "left", "frame", "sample"))
         self.root_joint, self.fingerprint = str(arrays["root_joint"]), str(arrays["fingerprint"])
         self.factors = pd.DataFrame({name[7:]: arrays[name] for name in arrays if name.startswith("factor_")})
@@ -276,7 +279,7 @@ def _save_frames(path, data):
         factors = {name: values.astype(str) if values.dtype == object else values for name, values in factors.items()}
     with atomic_path(path) as temporary:
         np.savez_compressed(
-            temporary, **_pack(target=_centred(split.target, root), mean_pose=_centred(mean_pose(data), root)), **factors,
+            temporary, **_pack(target=_centred(split.target, root), mean_pose=_centred(mean_pose(data), root), root=split.root[:, None]), **factors,
             visible=split.visible, left=split.left, frame=split.frame, sample=np.array(split.crops[:8]),
             root_joint=root, fingerprint=fingerprint,
         )  # fmt: skip

@@ -305,6 +305,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
         np.savez_compressed(temporary, predicted=predicted, frame=data.evaluation.frame)
     with atomic_path(folder / "networks.safetensors") as temporary:
         save_file({name: value.cpu().contiguous() for name, value in networks.state_dict().items()}, temporary)
+    rendered = data.root / "synthetic.json"
     card = {
         "row": owner,
         "trained_as": owner,
@@ -326,7 +327,8 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
         "parent": parent and parent.card["identity"],
         "data_fingerprint": data.fingerprint,
         "training_code": code,  # as it was before: who edits it meanwhile has not trained with that
-        "rendered": (data.root / "synthetic.json").exists(),  # whatever ``dataset`` it was read as
+        "rendered": rendered.exists(),  # whatever ``dataset`` it was read as
+        "frame_size": read_json(rendered).get("size") if rendered.exists() else None,
         "frames": {"training": len(data.training), "evaluation": len(data.evaluation)},
         "scale_mm": round(float(data.training.scale.mean()), 2),
         "parameters": sum(weight.numel() for weight in networks.parameters()),

@@ -5,10 +5,11 @@ import pandas as pd
 
 from . import peers
 from .cost import cost_of, training_speeds
-from .effects import paired_effect
+from .effects import NOT_SUPPORTED, SUPPORTED, paired_effect, verdict
 from .experiments import PEERS, TABLE_3, find_preset
+from .metrics import root_of
 from .runs import measure
-from .tables import METHODS, PAPER, PAPER_STB, PROTOCOLS, mean_and_spread, run_name, seeds_of
+from .tables import METHODS, NOT_RUN, PAPER, PAPER_STB, PROTOCOLS, mean_and_spread, run_name, seeds_of
 
 
 def comparison_table(results, seeds=None, protocols=False):
@@ -86,6 +87,39 @@ def peers_effects(results, seeds=None):
             ours, theirs = ([results.errors(one, seed).mean(1) for seed in common] for one in ("D3", row))
             found[method] = paired_effect(ours, theirs, common)
     return found
+
+
+def with_true_root(results, run):
+    """What a ``Result`` predicts had the root's true depth been given: float32 (N, 21, 3), mm, relative to the root.
+
+    For a method that solves for that depth: each joint stays on its ray, at its depth from the root, which the palm stands for. None
+    where the roots were not kept, or where the camera was turned.
+    """
+    if results.root is None or run.uncentred is None or find_preset(run.card["preset"]).view != "crop":
+        return None
+    pose = run.uncentred + results.root[:, None]
+    depth, found = pose[..., 2:], root_of(pose, results.root_joint)[:, 2]
+    pose = pose / depth * (depth + (results.root[:, 2] - found)[:, None, None])
+    return (pose - root_of(pose, results.root_joint)[:, None]).astype(np.float32)
+
+
+def standings(effects):
+    """The methods that the proposed one is better than, worse than, and neither for certain, by ``effects.verdict``: {words: list}."""
+    words = {SUPPORTED: "better than", NOT_SUPPORTED: "worse than"}
+    found = {"better than": [], "worse than": [], "undecided against": []}
+    for method, effect in effects.items():
+        found[words.get(verdict(effect), "undecided against")].append(method)
+    return found
+
+
+def standing(effects):
+    """``standings`` in words: "better than 3 of 7, worse than 2, undecided against 2"."""
+    if not effects:
+        return NOT_RUN
+    if max(len(effect.seeds) for effect in effects.values()) < 2:
+        return f"undecided against {len(effects)} (one seed)"
+    better, worse, undecided = map(len, standings(effects).values())
+    return f"better than {better} of {len(effects)}, worse than {worse}, undecided against {undecided}"
 
 
 def precisions(shown):

@@ -74,6 +74,7 @@ from handpose.notebook import glue, project_path, show_run
 from handpose.results import ANALYSED, Results, results_folder
 from handpose.tables import counted
 from handpose.tables_html import amount, as_html, claims_frame, claims_html
+from handpose.tables_peers import precisions
 
 results = Results(results_folder(preset, dataset, project_path(output_dir), recorded))
 seeds = {row: results.seeds(row) for row in ROWS | CONTROLS}
@@ -89,6 +90,9 @@ if missing:
 stale = {row: results[row, seed].stale for row in run for seed in seeds[row] if results[row, seed].stale}
 for row, reason in stale.items():
     print(f"stale: row {row}: {reason}")
+runs = {row: [results[row, seed] for seed in seeds[row]] for row in run}
+if len({result.card["precision"] for of_row in runs.values() for result in of_row}) > 1:
+    print("not all are trained in the same precision:", *precisions(runs), sep="\n  ")
 
 # %% [markdown]
 # ## The error
@@ -142,11 +146,11 @@ show_claims("error", "What each part does to the error")
 #   Undecided does not mean that there is no effect: it means that these runs can't tell.
 # - **Control.** Stages 2 and 3 also train longer. A control is the same network trained on for as long, without the new
 #   part. Where a control was run the verdict is on the row against the control, since both have seen as many images.
-#   The whole method against the baseline has no such control: some of that difference may be training time.
+#   That of the whole method is `baseline-longer`: the baseline, trained on for as long as stages 2 and 3 take together.
 # - **Linear decoder.** "It does not gain" counts as supported only if it loses; that it gains nothing at all can't be shown.
 #   What the claim comes down to is the line after it, the difference between the two decoders' gains.
 # - **What the intervals leave out.** Frames count as independent of each other, though some show the same subject. All seeds
-#   start from the same backbone. And of thirty verdicts one or two may be wrong by chance.
+#   start from the same backbone. And of so many verdicts one or two may be wrong by chance.
 
 # %% caption="A dot left of the line is a lower error. A claim is supported where its whole bar lies in the shaded part." mystnb={"image": {"alt": "Each claim's difference in MEPE with its interval, against base row and control; claimed side shaded"}} tags=["hide-input", "nbval-ignore-output"]
 shown = [one for one in by_group["error"] if one.against_base]

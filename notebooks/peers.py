@@ -18,9 +18,10 @@
 #
 # The paper's Table 3 and figure 3 set its method beside seven others, whose figures it quotes: measured by their authors, under
 # protocols that differ ([what is known of that](../peers.md)). Here all of them are trained on the same frames, with the
-# same crops, augmentation and number of pictures (Zimmermann and Brox's two networks have more: the table of costs says), and
+# same crops, augmentation and number of training steps (the table of costs says how many pictures that was: Spurr et al. spend a
+# third of their steps on poses alone, Zimmermann and Brox's lifting trains as long again without pictures), and
 # measured by one script. Each may know the same: which hand it is, where its root is, and how large it is. Moon et al. use the
-# root's true depth; Iqbal et al. solve for it; the others need none. The table at the end of the page has what each uses.
+# root's true depth; Iqbal et al. solve for it, as theirs do; the others need none. The table at the end of the page has what each uses.
 #
 # None is its authors' code. Each is written anew from what is known of it; what was not known had to be decided, and what does
 # not fit small pictures had to be scaled down. The end of this page says which. So this
@@ -83,9 +84,10 @@ from handpose.effects import forest_plot, verdict
 from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.peers import what_we_know
 from handpose.results import Results, dataset_name, obtain, results_folder
-from handpose.tables import MEAN_POSE, METHODS, seeds_of
+from handpose.runs import measure
+from handpose.tables import MEAN_POSE, METHODS, mean_and_spread, seeds_of
 from handpose.tables_html import as_html, verdict_html
-from handpose.tables_peers import comparison_table, peers_effects, peers_table, precisions
+from handpose.tables_peers import comparison_table, peers_effects, peers_table, precisions, standing, standings, with_true_root
 
 # %% [markdown]
 # ## The runs
@@ -106,6 +108,7 @@ def in_words(table, caption=""):
     return HTML(as_html(table, "", caption).replace('class="results-table"', 'class="results-table words"'))
 
 
+METHOD_THAT_SOLVES = "Iqbal et al. 2018"
 results = Results(results_folder(**options))
 shown = {method: [results[row, number] for number in seeds_of(results, row, chosen)] for method, row in METHODS.items()}
 shown = {method: runs for method, runs in shown.items() if runs}
@@ -144,8 +147,7 @@ HTML(as_html(comparison_table(results, chosen, protocols=True), link, f"Table 3:
 #
 # "proposed" is row D3. Parameters and multiply-adds are of what predicts one picture: parts that only training needs do not
 # count. Images a second are those of a method's slowest training stage on one thread, measured side by side when this page was made.
-# "images seen" holds the warm-up of the backbone, which all share. (Zimmermann & Brox: more, since their lifting, which looks at
-# no picture, counts there too.)
+# "images seen": how often a network looked at a picture in training, the warm-up of the backbone among them, where there is one.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 HTML(as_html(peers_table(results, chosen), link, f"Error and cost on {data_name}, preset {preset}"))
@@ -191,12 +193,19 @@ if effects:
         for effect in effects.values()
     )
     display(HTML(as_html(lines.set_index(pd.Index(effects, name="method")), link, f"The proposed method against each, {data_name}, preset {preset}")))
-    ahead = [method for method, effect in effects.items() if effect.high < 0]
-    behind = [method for method, effect in effects.items() if effect.low > 0]
-    few = " (with one seed of each: no verdict)" if max(len(effect.seeds) for effect in effects.values()) < 2 else ""
-    print(f"on these frames the proposed method is ahead of {len(ahead)} of {len(effects)}{few}" + (f": {', '.join(ahead)}" if ahead else ""))
-    if behind:
-        print(f"and behind {', '.join(behind)}")
+    print("here the proposed method is " + standing(effects))
+    for words, methods in standings(effects).items():
+        print(f"{words}: {', '.join(methods) or 'none'}")
+told = [with_true_root(results, run) for run in shown.get(METHOD_THAT_SOLVES, ())]
+if told and told[0] is not None:
+    solved, given = ([measure(pose, results.target, results.visible, results.root_joint)["mepe"] for pose in poses]
+                     for poses in ([run.predicted for run in shown[METHOD_THAT_SOLVES]], told))
+    print(f"{METHOD_THAT_SOLVES}: {mean_and_spread(solved, 2)} mm as it solves for the root's depth, "
+          f"{mean_and_spread(given, 2)} mm were that given, as Moon et al. have it")
+floor = results.errors(MEAN_POSE, 0).mean()
+for method, runs in shown.items():
+    if np.mean([results.errors(METHODS[method], result.card["seed"]).mean() for result in runs]) >= floor:
+        print(f"{method} is no better than always answering with the mean pose")
 
 # %% caption="Left of the line the proposed method is better; an interval that crosses it leaves the question open." mystnb={"image": {"alt": "The proposed method's error less that of each of the seven, with intervals of 95 %"}} tags=["hide-input", "nbval-ignore-output"]
 if effects:
@@ -237,5 +246,4 @@ for method, row in METHODS.items():
 # %% tags=["remove-cell", "nbval-ignore-output"]
 best = min(shown, key=lambda method: np.mean([result.card["metrics"]["mepe"] for result in shown[method]]))
 glue("peers_best", best)
-one_seed = " (one seed)" if all(len(effect.seeds) < 2 for effect in effects.values()) else ""
-glue("peers_ahead", f"ahead of {len([1 for effect in effects.values() if effect.high < 0])} of {len(effects)}{one_seed}")
+glue("peers_standing", standing(effects))

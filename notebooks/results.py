@@ -141,7 +141,7 @@ HTML(as_html(ablation_table(results, TABLE_2, chosen), link, f"Decoders on {data
 #
 # The paper's columns are figures it quotes, measured by their authors on RHD and STB under protocols that differ (the
 # [datasets and protocols](datasets.ipynb) page says how much that alone can change). Our column is this run's: all methods
-# trained on the same frames. Where the other seven were trained, [the seven methods](peers.ipynb) has their costs and curves. A
+# trained on the same frames. [The seven methods](peers.ipynb) has costs and curves, of the book's own run. A
 # method that was not trained on this run's frames has no figure there, and figures on other data do not take its place. Of AUCs
 # the paper prints its own; on STB it calls Theodoridis et al. "on par" with that, so the same figure stands for both.
 
@@ -161,8 +161,8 @@ if len(methods) > 1 and not links:  # the recorded run's curves are on the page 
 # %% [markdown]
 # ## Controls
 #
-# Not in the paper: rows A, B and D0 trained on with no new loss, for as long as the rows after them train more. A part
-# has to beat its control, not only the row that it builds on.
+# Not in the paper: rows trained on with no new loss, A, B and D0 for as long as the rows after them train more, the baseline for as
+# long as the whole method. A part has to beat its control, not only the row that it builds on.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 if controls:

@@ -74,7 +74,7 @@ def test_parameters_are_those_of_the_package(path):
     parameters = papermill.inspect_notebook(str(path))
     known = set(inspect.signature(run_stages).parameters) | {"seeds", "recorded", "links"}
     if path.stem == "change_row":  # a row's parts and a preset's weights, by their own names and values
-        own = {name: getattr(find_row(EXAMPLE), name) for name in PARTS if name != "longer"}
+        own = {name: getattr(find_row(EXAMPLE), name) for name in PARTS if not name.startswith("long")}
         weights = {field.name: getattr(find_preset(PRESET), field.name) for field in fields(Preset) if "weight" in field.name or field.name == "beta"}
         del weights["weights"]
         assert {name: literal_eval(parameters[name]["default"]) for name in own | weights} == own | weights
@@ -249,7 +249,8 @@ def test_no_stage_is_trained_twice():
     once = [training for training in once if training not in methods]
     rows = [training for training in once if not training[0].endswith("longer")]
     assert len(rows) == 12  # all twelve rows of both tables, the warm-up included
-    assert sorted(set(once) - set(rows)) == [(f"{row}-longer", stage, "0") for row, stage in (("A", "further"), ("B", "further"), ("D0", "refine"))]
+    controls = (("A", "further"), ("B", "further"), ("D0", "refine"), ("baseline", "further"), ("baseline", "onward"))
+    assert sorted(set(once) - set(rows)) == [(f"{row}-longer", stage, "0") for row, stage in controls]
 
 
 def test_another_seed_costs_all_trainings_but_the_warm_up():

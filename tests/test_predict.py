@@ -255,6 +255,23 @@ def test_nothing_is_written_when_something_is_wrong(result, photo, tmp_path, cap
     assert list(tmp_path.iterdir()) == [photo]
 
 
+@pytest.mark.parametrize("device", ["mps", "xpu", "meta", "cuda:1", "foo", 3, None])
+def test_a_device_that_is_not_here_is_said_in_one_line(result, monkeypatch, device):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="^(device must be|no GPU was found).*$"):
+        handpose.load(result.folder / "run.json", device)
+
+
+def test_a_gpu_of_another_number_is_no_gpu(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("CUDA error: invalid device ordinal")
+
+    for name, value in (("cuda.is_available", lambda: True), ("cuda.device_count", lambda: 1), ("zeros", refuse)):
+        monkeypatch.setattr(f"torch.{name}", value)
+    with pytest.raises(ValueError, match="no GPU cuda:9 was found: there are 1, the first is cuda:0"):
+        handpose.predictor._device("cuda:9")
+
+
 def test_a_write_that_fails_half_way_leaves_nothing(result, photo, tmp_path, capsys, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

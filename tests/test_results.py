@@ -53,6 +53,7 @@ def test_kept_poses_are_within_a_tenth_of_a_millimetre(tiny, everything):
     assert np.abs(everything.target - (target - root)).max() < 0.0501
     assert np.array_equal(everything.visible, data.evaluation.visible)
     assert np.array_equal(everything.left, data.evaluation.left) and np.array_equal(everything.sample, data.evaluation.crops[:8])
+    assert np.abs(everything.root - data.evaluation.root).max() < 0.06
 
 
 def test_where_the_network_put_the_root_is_kept(tiny, whole, everything):
@@ -196,9 +197,9 @@ def test_a_result_says_when_it_is_stale(whole, tiny, monkeypatch):
     assert whole.stale == ""
     monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(TINY, kcs_weight=1.0))
     assert whole.stale == "the settings of stage refine have changed"
-    for name in ("training", "evaluation"):
+    for name in ("training", "evaluation", "frame_size"):
         monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(TINY, **{name: getattr(TINY, name) + 1}))
-        assert whole.stale == "the preset's numbers of frames have changed"
+        assert whole.stale == "the preset's frames have changed"
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     monkeypatch.setattr("handpose.alike.training_code", lambda row=None: "other")
     assert whole.stale == "the code that trains has changed"

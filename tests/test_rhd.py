@@ -84,6 +84,15 @@ def test_a_frame_has_the_fields_of_every_dataset(root):
     np.testing.assert_array_equal(frame.K, entry(0)["K"])
 
 
+def test_a_frame_that_is_changed_leaves_the_dataset_as_it_was(root):
+    frames = RHD(root, "evaluation")
+    before = frames.label_stamp()
+    frame = frames[0]
+    for labels in (frame.xyz, frame.uv, frame.K, frame.visible):
+        labels[...] = 1
+    assert frames.label_stamp() == before
+
+
 @pytest.mark.parametrize(("index", "hand"), [(0, "left"), (1, "right"), (2, "right")])
 def test_joints_of_the_dominant_hand_come_in_canonical_order(root, index, hand):
     frame, source = RHD(root, "evaluation")[index], entry(index)

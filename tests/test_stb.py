@@ -98,6 +98,14 @@ def test_a_frame_has_the_fields_of_every_dataset(dataset):
         frames[4]
 
 
+def test_a_frame_that_is_changed_leaves_the_dataset_as_it_was(dataset):
+    frames = STB(dataset, "evaluation")
+    before, frame = frames.label_stamp(), frames[0]
+    for labels in (frame.xyz, frame.uv, frame.K, frame.visible):
+        labels[...] = 0
+    assert frames.label_stamp() == before
+
+
 @pytest.mark.parametrize("camera", ["SK", "BB_left", "BB_right", "BB"])
 def test_labels_move_to_the_camera_in_canonical_order(dataset, camera):
     frames = STB(dataset, "evaluation", camera)

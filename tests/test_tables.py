@@ -10,11 +10,12 @@ import pytest
 from handpose import tables_peers
 from handpose.effects import paired_effect
 from handpose.experiments import TABLE_3, find_preset
-from handpose.results import Results
+from handpose.metrics import root_of
+from handpose.results import RECORDED, Results
 from handpose.skeleton import JOINTS
 from handpose.tables import PAPER, PROTOCOLS, ablation_table, counted, mean_and_spread, per_finger_table, per_joint_table
 from handpose.tables_html import amount, as_html, claims_html, interval, verdict_html
-from handpose.tables_peers import comparison_table, peers_effects, peers_table, precisions
+from handpose.tables_peers import comparison_table, peers_effects, peers_table, precisions, standing, standings, with_true_root
 
 HANDS = np.random.default_rng(0).uniform(-60, 60, (10, 21, 3)).round(2)
 HANDS -= ((HANDS[:, 0] + HANDS[:, 9]) / 2).round(2)[:, None]  # relative to the root, but for a rounding
@@ -233,3 +234,39 @@ def test_a_methods_seeds_are_named_by_their_precision():
 
     shown = {"Gu": [run(0, "bf16-mixed"), run(1, "32-true"), run(2, "32-true")], "proposed": [run(0, "bf16-mixed")]}
     assert precisions(shown) == ["Gu: bf16-mixed (seed 0) and 32-true (seeds 1, 2)", "proposed: bf16-mixed (seed 0)"]
+
+
+def effect_of(*per_seed):
+    return paired_effect([[9.0 + one] * 4 for one in per_seed], np.full((len(per_seed), 4), 9.0), tuple(range(len(per_seed))))
+
+
+def test_where_the_proposed_method_stands_is_counted_by_verdicts():
+    clear, split, alone = effect_of(-1.0, -1.1, -0.9), effect_of(-1.0, 1.1, 0.1), effect_of(-1.0)
+    effects = {"Gu": clear, "Moon": effect_of(1.0, 1.1, 0.9), "Yang": split, "Iqbal": alone}
+    assert alone.high < 0  # and still no verdict
+    assert standings(effects) == {"better than": ["Gu"], "worse than": ["Moon"], "undecided against": ["Yang", "Iqbal"]}
+    assert standing(effects) == "better than 1 of 4, worse than 1, undecided against 2"
+    assert standing({"Iqbal": alone}) == "undecided against 1 (one seed)" and standing({}) == "not run"
+
+
+def test_with_the_true_root_each_joint_stays_on_its_ray():
+    rng = np.random.default_rng(0)
+    root = rng.uniform(-50, 50, (5, 3)) + [0, 0, 600]
+    true = HANDS[:5] + root[:, None]
+    nearer = true * rng.uniform(0.7, 0.9, (5, 1, 1))  # as by a root that is found too near, for a hand as much smaller
+    run = SimpleNamespace(uncentred=nearer - root[:, None], card={"preset": "quick"})
+    results = SimpleNamespace(root=root, root_joint="palm")
+    pose = with_true_root(results, run) + root[:, None]
+    assert np.allclose(pose[..., :2] / pose[..., 2:], nearer[..., :2] / nearer[..., 2:], atol=0.02)
+    assert np.allclose(root_of(pose, "palm")[:, 2], root[:, 2])
+    depth = nearer[..., 2] - root_of(nearer, "palm")[:, None, 2]
+    assert np.allclose(pose[..., 2] - root[:, None, 2], depth, atol=1e-3)
+    for without in (SimpleNamespace(root=None, root_joint="palm"), results):
+        run.card["preset"] = "quick" if without is not results else "quick+view=homography"
+        assert with_true_root(without, run) is None
+
+
+def test_who_is_given_the_true_root_gains_nothing_by_it():
+    recorded = Results(RECORDED / "synthetic-desktop")
+    run = recorded["Moon", 0]
+    assert np.abs(with_true_root(recorded, run) - run.predicted).mean() < 0.2  # its own palm lies a little beside the root

@@ -129,7 +129,7 @@ class RHD(Labelled):
         hand = dominant_hand(mask)
         joints = RHD_ORDER + (0 if hand == "left" else 21)
         return Frame(
-            image, self.xyz[index, joints], self.uv[index, joints], self.K[index], hand, self.visible[index, joints]
+            image, self.xyz[index, joints], self.uv[index, joints], self.K[index].copy(), hand, self.visible[index, joints]
         )
 
     def _check_size(self, name, image, mask, K):

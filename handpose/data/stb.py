@@ -123,7 +123,7 @@ class STB(Labelled):
     wrist, FileNotFoundError or ValueError, in one line, for what is missing or wrong on disk.
     """
 
-    #: Poses are centred on joint 0: STB has no wrist, its joint 0 is the palm centre.
+    #: Poses are centred on joint 0: STB has no wrist, its joint 0 is the palm centre. (Training never extrapolates one.)
     root_joint = "wrist"
     #: No list of bad frames is known.
     skipped = ()
@@ -172,4 +172,5 @@ class STB(Labelled):
         image = read_image(path, "RGB")
         if image.shape[:2] != (HEIGHT, WIDTH):
             raise ValueError(f"{path} is {image.shape[1]} x {image.shape[0]} pixels, expected {WIDTH} x {HEIGHT}: unpack it again")
-        return Frame(image, self.xyz[index], self.uv[index], self.K[index], "left", self.visible[index])
+        xyz, uv, K, visible = (labels[index].copy() for labels in (self.xyz, self.uv, self.K, self.visible))
+        return Frame(image, xyz, uv, K, "left", visible)
