@@ -92,8 +92,8 @@ class Row:
     """One row of a table: which parts it has, the paper's MEPE for it on RHD, and the row it builds on.
 
     ``concat``: the decoder reads pose and context latents together, not the pose part alone (Table 2).
-    ``longer``: a control that is not in the paper. The last stage of the row it builds on goes on, with no new
-    loss, for as long as the rows that it is held against train more; ``longest``: stage 1 for as long as all of the method.
+    ``longer``, ``longest``: controls that are not in the paper. Stage 1 goes on for as long as stage 2 would take, or stages 2 and 3;
+    with ``align``, either is stage 3 without its losses.
     """
 
     injection: bool = False
@@ -128,7 +128,7 @@ class Row:
 #: The fields of ``Row`` that say what it is made of.
 PARTS = ("injection", "disentangle", "align", "kcs", "geo", "concat", "longer", "longest")
 
-#: Table 1, then Table 2 (whose last row is row B by another name).
+#: Table 1, then Table 2 (whose last row is row B by another name). A row of your own has no ``paper``, and may stand anywhere.
 ROWS = {
     "baseline": Row(paper=15.71),
     "A": Row(injection=True, paper=15.08, builds_on="baseline"),
@@ -143,8 +143,16 @@ ROWS = {
     "injection-concat": Row(injection=True, disentangle=True, concat=True, paper=14.87, builds_on="A"),
     "injection-pose": Row(injection=True, disentangle=True, paper=14.77, builds_on="injection-concat"),
 }
-TABLE_1 = tuple(ROWS)[:8]
-TABLE_2 = tuple(ROWS)[8:]
+
+
+def by_table(rows):
+    """Names of the rows of Table 1, of Table 2, and of those that are in neither, which the paper has no figure for."""
+    papers = tuple(name for name, row in rows.items() if row.paper is not None)
+    return papers[:8], papers[8:], tuple(name for name in rows if name not in papers)
+
+
+TABLE_1, TABLE_2, OWN_ROWS = by_table(ROWS)
+
 
 @dataclass(frozen=True)
 class Published:

@@ -68,7 +68,7 @@ WORKS = (
     Work("`quick`, Tables 1 and 2", _OURS, "quick"),
     Work("`quick`, the seven of Table 3", _PEERS, "quick"),
     Work("`desktop`, Tables 1 and 2, three seeds", _OURS, "desktop", seeds=3, recorded=True),
-    Work("`desktop`, the seven of Table 3", _PEERS, "desktop", recorded=True),
+    Work("`desktop`, the seven of Table 3, one seed", _PEERS, "desktop", recorded=True),
     Work("STB, Tables 1 and 2", _OURS, "paper", "stb"),
     Work("RHD, Tables 1 and 2", _OURS, "paper", "rhd"),
     Work("RHD, the seven of Table 3", _PEERS, "paper", "rhd"),
@@ -178,7 +178,7 @@ def gpu_works(runs=None):
         parts = {part["folder"]: (stage_owner(stage, card["of_row"]), stage, part["seconds"])
                  for card in cards for stage, part in card["stages"].items()}  # fmt: skip
         times = Counter((owner, stage) for owner, stage, _ in parts.values())
-        rows = Counter(card["row"] for card in cards)
+        rows = Counter(card["row"] for card in cards if card["row"] != "warmup")
         seeds, which = max(rows.values()), ", ".join(rows) if len(rows) < 5 else str(len(rows))
         uneven = "up to " * (len(set(rows.values())) > 1)
         name = f"recorded on the {chip(cards[0]['device'])}: rows {which}, {uneven}{seeds} seed{'s' * (seeds > 1)}"

@@ -128,7 +128,7 @@ def show_card(card, unfolded=True):
         "data": f"{card['frames']['training']} training and {card['frames']['evaluation']} evaluation frames, "
         f"fingerprint {card['data_fingerprint']}",
         "code": f"commit {commit}, training code {card['training_code']}, identity {card['identity']}",
-        "backbone": f"starts from {started_from(card)}",
+        "backbone": f"starts {'' if started_from(card).startswith('from') else 'from '}{started_from(card)}",
         "machine": f"{card['device']}, {card['threads']} thread(s), precision {card['precision']}, {card['platform']}",
         "cost": f"{card['seconds']:.0f} s of training, {card['peak_memory_mib']} MiB at most",
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),

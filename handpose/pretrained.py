@@ -17,6 +17,7 @@ from .records import atomic_path
 
 #: What ``Preset.weights`` may say beside the name of a file that was taken in.
 IMAGENET, WARMUP = "imagenet", "warmup"
+WARMED_UP = "a warm-up on the training pictures"
 _BACKBONE = "rgb_encoder.backbone."
 
 
@@ -34,7 +35,7 @@ def find(weights, output_dir="runs"):
     if weights is None:
         return None, "from scratch"
     if weights == WARMUP:
-        return weights, "a warm-up on the training pictures"
+        return weights, WARMED_UP
     if weights == IMAGENET:
         from torchvision.models import ResNet18_Weights
 
@@ -94,11 +95,13 @@ def take_in(file, output_dir="runs", name=None):
 
 def started_from(card):
     """What a run card says of where the backbone started, in words; cards of older runs only have their settings."""
+    if card["stage"] == "warmup":
+        return "from scratch"
     if "weights" in card:
         return card["weights"]
     stages = card.get("stages") or {card["stage"]: card}
     weights = (stages.get("disentangle") or {"settings": {}})["settings"].get("weights")
-    return "a warm-up on the training pictures" if WARMUP in (weights, card["stage"]) else str(weights or "not said")
+    return WARMED_UP if weights == WARMUP else str(weights or "not said")
 
 
 def _official():

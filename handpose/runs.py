@@ -279,11 +279,13 @@ def _check_checkpoint(path):
 def _train_stage(folder, stage, owner, settings, parent, data, identity, run, output_dir):
     preset_name, dataset, seed, threads, device, progress, code = run
     preset, row = find_preset(preset_name), _owner_row(owner)
-    if parent is None:
+    if stage == "warmup":
+        started = "from scratch"
+    elif parent is None:
         weights, started = pretrained.find(preset.weights, output_dir)
         preset = replace(preset, weights=weights)
     else:
-        started = pretrained.started_from(parent.card)
+        started = pretrained.WARMED_UP if parent.card["stage"] == "warmup" else pretrained.started_from(parent.card)
     began, where = time.time(), environment()
     networks = _make_networks(stage, row, preset, seed, parent and parent.state())
     fabric = make_fabric(preset.precision, device)

@@ -76,6 +76,8 @@ check_parameters(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML
@@ -132,9 +134,10 @@ print(f"mean training pose: MEPE {measured(results.mean_pose)['mepe']:.2f} mm")
 # ## PCK
 #
 # The share of joints within an error threshold, on the same evaluation frames for every curve. The curves named after the
-# preset that you trained with are fair to hold yours against: the same frames, the same epochs in each stage, the same seed.
-# The ones named after the recorded run are **no fair fight**: they saw more frames for longer, as the table below says.
-# They show what more training brings.
+# preset that you trained with are comparable with yours: the same frames, the same epochs in each stage, the same seed. A row with
+# more stages still trains longer, as the table below says: its control, with `longer` or `longest` among its parts, tells what that
+# alone brings. The ones named after the recorded run are **no fair fight**: they saw more frames for longer. They are measured on
+# this page's frames, so their errors differ a little from those on the page of results.
 
 # %% tags=["hide-input"]
 beside = held_against(result, preset, **where)
@@ -145,15 +148,15 @@ if not any(label.endswith(f", {preset}") for label in beside):
 if not any(label.endswith(f", {LARGE}") for label in beside):
     print("the recorded run was measured on other frames: its curves are left out")
 
-# %% caption="Hold your row against the curves named after the same preset; those of the recorded run saw more." mystnb={"image": {"alt": "PCK curves: your row, rows trained for as long, rows of the recorded run, the mean pose"}} tags=["hide-input"]
+# %% caption="Hold your row against the curves named after the same preset; those of the recorded run saw more." mystnb={"image": {"alt": "PCK curves: your row, rows trained at the same size, rows of the recorded run, the mean pose"}} tags=["hide-input"]
 figures.pck_bands(drawn, results.target, root=results.root_joint)
 plt.show()
 show_run(result, *[one for _, runs in beside.values() for one in runs])
 
 # %% [markdown]
-# The fair ones alone, and at the right how much more of the joints each has within a threshold than the baseline.
+# Those of the same size alone, and at the right how much more of the joints each has within a threshold than the baseline.
 
-# %% caption="Fair comparisons alone. On the right, above zero is better than the baseline." mystnb={"image": {"alt": "Left: PCK curves of your row and of rows trained for as long. Right: the same less the baseline's"}} tags=["hide-input"]
+# %% caption="Rows trained at the same size. On the right, above zero is better than the baseline." mystnb={"image": {"alt": "Left: PCK curves of your row and of rows trained at the same size. Right: the same less the baseline's"}} tags=["hide-input"]
 fair = {label: predictions for label, predictions in drawn.items() if not label.endswith(f", {LARGE}") or preset == LARGE}
 if f"baseline, {preset}" in fair:
     figures.pck_bands(fair, results.target, root=results.root_joint, against=f"baseline, {preset}")
@@ -165,7 +168,7 @@ if f"baseline, {preset}" in fair:
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 show(figures.interactive_pck_bands(drawn, results.target, root=results.root_joint), "pck-change-row",
-     "PCK of your row, of rows trained for as long, of the recorded run and of the mean pose against the error threshold",
+     "PCK of your row, of rows trained at the same size, of the recorded run and of the mean pose against the error threshold",
      "All curves together; a click on a name switches it off.")
 show_run(result, *[one for _, runs in beside.values() for one in runs])
 
@@ -173,10 +176,12 @@ show_run(result, *[one for _, runs in beside.values() for one in runs])
 HTML(as_html(trial_table(curves, measured), link="", caption=f"Trained on what, on {dataset}"))
 
 # %% [markdown]
-# Two trainings differ by chance alone, and one seed does not say by how much. `make batch` runs several seeds of your row:
+# Two trainings differ by chance alone, and one seed does not say by how much. `make batch` runs several seeds of your row, beside
+# the baseline and, where your row has more stages, a control that trains as long:
 
 # %% tags=["hide-input"]
-print(f'make batch ROWS="{" ".join(dict.fromkeys(["baseline", row]))}" SEEDS="0 1 2" PRESET={changed}')
+controls = [replace(parts, kcs=False, geo=False, longer=True)] if kcs or geo else [replace(parts, align=False, longer=True)] if align else []
+print(f'make batch ROWS="{" ".join(dict.fromkeys(["baseline", row, *map(row_name, controls)]))}" SEEDS="0 1 2" PRESET={changed}')
 
 # %% [markdown]
 # ## Hands one can turn

@@ -93,6 +93,9 @@ for row, reason in stale.items():
 runs = {row: [results[row, seed] for seed in seeds[row]] for row in run}
 if len({result.card["precision"] for of_row in runs.values() for result in of_row}) > 1:
     print("not all are trained in the same precision:", *precisions(runs), sep="\n  ")
+warmups = {result.card["stages"]["warmup"]["identity"] for of_row in runs.values() for result in of_row if "warmup" in result.card["stages"]}
+if len(warmups) > 1:
+    print(f"the backbone was warmed up {len(warmups)} times, with the same settings, on different machines or by different versions of the code")
 
 # %% [markdown]
 # ## The error
@@ -120,8 +123,8 @@ def seeds_run(seeds):
     return f"dataset {results.data_name}, preset {preset}, seeds: {counted(seeds)}"
 
 
-def was_analysed(result):
-    return (result.folder / "analysis.npz").exists() and "latent" in result.analysis
+def was_analysed(result, needed):
+    return (result.folder / "analysis.npz").exists() and needed in result.analysis
 
 
 def runs_of(rows):
@@ -146,13 +149,16 @@ show_claims("error", "What each part does to the error")
 #   Undecided does not mean that there is no effect: it means that these runs can't tell.
 # - **Control.** Stages 2 and 3 also train longer. A control is the same network trained on for as long, without the new
 #   part. Where a control was run the verdict is on the row against the control, since both have seen as many images.
-#   That of the whole method is `baseline-longer`: the baseline, trained on for as long as stages 2 and 3 take together.
+#   The control of the whole method is `baseline-longer`: the baseline, trained on for as long as stages 2 and 3 take together.
+# - **Trained apart.** Where rows differ in precision, or start from a backbone warmed up another time, it is said above. What
+#   such a change comes to is measured on [How fast it is](../speed.md): rows trained again with other code on another processor.
 # - **Linear decoder.** "It does not gain" counts as supported only if it loses; that it gains nothing at all can't be shown.
 #   What the claim comes down to is the line after it, the difference between the two decoders' gains.
-# - **What the intervals leave out.** Frames count as independent of each other, though some show the same subject. All seeds
-#   start from the same backbone. And of so many verdicts one or two may be wrong by chance.
+# - **What the intervals leave out.** Frames count as independent of each other, though some show the same subject. The seeds
+#   of a row start from the same backbone. The injection decoder has more weights than the plain one: what more weights alone would
+#   do is not measured. And of so many verdicts one or two may be wrong by chance.
 
-# %% caption="A dot left of the line is a lower error. A claim is supported where its whole bar lies in the shaded part." mystnb={"image": {"alt": "Each claim's difference in MEPE with its interval, against base row and control; claimed side shaded"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="A dot left of the line is a lower error. A claim is supported where its whole bar, that against the control where there are two, lies in the shaded part, with every seed." mystnb={"image": {"alt": "Each claim's difference in MEPE with its interval, against base row and control; claimed side shaded"}} tags=["hide-input", "nbval-ignore-output"]
 shown = [one for one in by_group["error"] if one.against_base]
 if shown:
     error_plot(shown, f"{results.data_name}, {preset}")
@@ -209,7 +215,7 @@ show_run(*runs_of(refined))
 # verdict says so: a pose part that tells nothing of the background shows no disentanglement if the context part tells nothing either.
 
 # %% caption="A long bar: the latent tells this. Disentanglement should leave long bars for the pose and short ones for all else in the pose part." mystnb={"image": {"alt": "Scores of linear probes on parts of the latent: pose, view, background, light, skin, subject"}} tags=["hide-input", "nbval-ignore-output"]
-analysed = {row: [seed for seed in seeds[row] if was_analysed(results[row, seed])] for row in ANALYSED}
+analysed = {row: [seed for seed in seeds[row] if was_analysed(results[row, seed], "latent")] for row in ANALYSED}
 print(seeds_run(analysed))
 latents = [len(results[row, seed].analysis["latent"]) for row, numbers in analysed.items() for seed in numbers]
 print(f"latents of {max(latents, default=0)} evaluation frames: half to fit, half to score")
@@ -229,12 +235,13 @@ if probed:
 #
 # Evaluation frames were drawn again with all the same but the background, or the light. How far the prediction moves
 # says directly how much they matter to a network; "error grows by" says whether it gets worse. A network that always
-# answers much the same moves little too, so read it beside the error. Latents and these pictures are kept of five rows: one
-# without injection, one a part of the method, and the whole.
+# answers much the same moves little too, so read it beside the error. These pictures are kept of five rows, none of them a control:
+# the baseline trains for less long than the whole method, and some of a difference between these two may be that.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-print(seeds_run(analysed))
-pairs = [len(results[row, seed].analysis.get("pair", ())) for row, numbers in analysed.items() for seed in numbers]
+drawn_again = {row: [seed for seed in seeds[row] if was_analysed(results[row, seed], "pair")] for row in ANALYSED}
+print(seeds_run(drawn_again))
+pairs = [len(results[row, seed].analysis["pair"]) for row, numbers in drawn_again.items() for seed in numbers]
 print(f"{max(pairs, default=0)} evaluation frames drawn again")
 show_claims("steady", "What another background or light does")
 headings = {f"other {change}: {words} (mm)": change + ending for change in ("background", "light")
@@ -242,7 +249,7 @@ headings = {f"other {change}: {words} (mm)": change + ending for change in ("bac
 steady = measures_table(results, ANALYSED, headings)
 if len(steady):
     display(HTML(as_html(steady, link, "Another background and another light, row by row")))
-    show_run(*[results[row, seed] for row in ANALYSED for seed in analysed[row]])
+    show_run(*[results[row, seed] for row, numbers in drawn_again.items() for seed in numbers])
 else:
     print("frames of this dataset can't be drawn again, or no row was analysed")
 

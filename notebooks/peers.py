@@ -16,12 +16,12 @@
 # %% [markdown]
 # # The seven methods, trained here
 #
-# The paper's Table 3 and figure 3 set its method beside seven others, whose figures it quotes: measured by their authors, under
+# The paper's Table 3 and figure 3 set its method beside seven others, whose figures it quotes: measured by others, under
 # protocols that differ ([what is known of that](../peers.md)). Here all of them are trained on the same frames, with the
-# same crops, augmentation and number of training steps (the table of costs says how many pictures that was: Spurr et al. spend a
-# third of their steps on poses alone, Zimmermann and Brox's lifting trains as long again without pictures), and
-# measured by one script. Each may know the same: which hand it is, where its root is, and how large it is. Moon et al. use the
-# root's true depth; Iqbal et al. solve for it, as theirs do; the others need none. The table at the end of the page has what each uses.
+# same crops and augmentation, with the same number of training steps, and measured by one script. (Two differ in what these steps are:
+# Spurr et al. spend a third of them on poses alone, and Zimmermann and Brox's lifting trains as long again without pictures. The table
+# of costs says how many pictures each has looked at.) Each may know the same: which hand it is, where its root is, and how large it
+# is. Moon et al. use the root's true depth; Iqbal et al. solve for it, as the original does; the others need none. The table at the end of the page has what each uses.
 #
 # None is its authors' code. Each is written anew from what is known of it; what was not known had to be decided, and what does
 # not fit small pictures had to be scaled down. The end of this page says which. So this
@@ -128,7 +128,7 @@ fewer = [f"{method} ({len(runs)})" for method, runs in shown.items() if len(runs
 if fewer:
     print(f"run with fewer than {seeds} seeds: {', '.join(fewer)}")
 if len({result.card["precision"] for result in everyone}) > 1:
-    print("not all are trained in the same precision:", *precisions(shown), sep="\n  ")
+    print("not all are trained in the same precision (what that comes to is measured on the page How fast it is):", *precisions(shown), sep="\n  ")
 
 # %% [markdown]
 # ## Table 3, measured
@@ -201,7 +201,7 @@ if told and told[0] is not None:
     solved, given = ([measure(pose, results.target, results.visible, results.root_joint)["mepe"] for pose in poses]
                      for poses in ([run.predicted for run in shown[METHOD_THAT_SOLVES]], told))
     print(f"{METHOD_THAT_SOLVES}: {mean_and_spread(solved, 2)} mm as it solves for the root's depth, "
-          f"{mean_and_spread(given, 2)} mm were that given, as Moon et al. have it")
+          f"{mean_and_spread(given, 2)} mm if it were given, as Moon et al. have it")
 floor = results.errors(MEAN_POSE, 0).mean()
 for method, runs in shown.items():
     if np.mean([results.errors(METHODS[method], result.card["seed"]).mean() for result in runs]) >= floor:

@@ -80,7 +80,7 @@ import pandas as pd
 from IPython.display import HTML, display
 
 from handpose import figures, figures_pose, pictures
-from handpose.experiments import CONTROLS, ROWS, TABLE_1, TABLE_2, find_row
+from handpose.experiments import CONTROLS, OWN_ROWS, ROWS, TABLE_1, TABLE_2, find_row
 from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.results import Results, dataset_name, results_folder
 from handpose.runs import measure
@@ -120,7 +120,7 @@ data_name, link = dataset_name(everyone[0].card), "row-{}.html" if links else ""
 # ## Table 1: what each part adds
 #
 # Mean ± standard deviation over seeds. "change" is against the row that a row builds on: A on the baseline, B and C on A,
-# D0 on B, D1, D2 and D3 on D0. If a change is more than chance, the [claims, measured](claims.ipynb) say, for the run that
+# D0 on B, D1, D2 and D3 on D0. Whether a change is more than chance is said on [the claims, measured](claims.ipynb), for the run that
 # page was made from; one seed alone supports no claim.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -136,12 +136,16 @@ HTML(as_html(ablation_table(results, TABLE_1, chosen), link, f"Ablation on {data
 # %% tags=["hide-input", "nbval-ignore-output"]
 HTML(as_html(ablation_table(results, TABLE_2, chosen), link, f"Decoders on {data_name}, preset {preset}; the paper's on RHD"))
 
+# %% tags=["hide-input", "nbval-ignore-output"]
+if any(row in rows for row in OWN_ROWS):
+    display(HTML(as_html(ablation_table(results, OWN_ROWS, chosen), link, f"Rows beside the paper's on {data_name}, preset {preset}")))
+
 # %% [markdown]
 # ## Table 3: beside other methods
 #
-# The paper's columns are figures it quotes, measured by their authors on RHD and STB under protocols that differ (the
+# The paper's columns are its own figures and those that it quotes, measured by others on RHD and STB under protocols that differ (the
 # [datasets and protocols](datasets.ipynb) page says how much that alone can change). Our column is this run's: all methods
-# trained on the same frames. [The seven methods](peers.ipynb) has costs and curves, of the book's own run. A
+# trained on the same frames. [The seven methods](peers.ipynb) shows costs and curves, for the book's own run. A
 # method that was not trained on this run's frames has no figure there, and figures on other data do not take its place. Of AUCs
 # the paper prints its own; on STB it calls Theodoridis et al. "on par" with that, so the same figure stands for both.
 
@@ -263,6 +267,7 @@ for name, value in {
     "best": f"{best} ({find_row(best).parts}), {means[best]:.1f} mm",
     "preset": preset, "dataset": data_name, "seed": seed, "seeds": "one seed" if seeds == 1 else f"{seeds} seeds", "frames": len(results),
     "mepe_mean": f"{floor['mepe']:.1f}", "mepe_baseline": over_seeds("baseline", "mepe", 1), "mepe_D3": over_seeds("D3", "mepe", 1),
+    "mepe_baseline-longer": over_seeds("baseline-longer", "mepe", 1),
     "auc_mean": f"{floor['auc']:.3f}", "auc_baseline": over_seeds("baseline", "auc", 3), "auc_D3": over_seeds("D3", "auc", 3),
     "origin": (
         f"These are synthetic hands, rendered for this book, in {'STB' if dataset == 'stb' else 'RHD'}'s file format: not the dataset itself."

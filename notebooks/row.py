@@ -110,11 +110,11 @@ print(f"dataset {everything.data_name}, preset {preset}, {shown_seeds}, {len(eve
 over = " (mean ± standard deviation over seeds)" if seeds > 1 else ""
 print(f"MEPE {mean_and_spread(mepe, 2)} mm, AUC 20-50 mm {mean_and_spread(auc, 3)}{over}")
 print(f"mean training pose: MEPE {everything.errors('mean pose', None).mean():.2f} mm")
-print(f"the paper, on RHD: MEPE {parts.paper:.2f} mm" if parts.paper else "a control of this book's own: not in the paper")
+print(f"the paper, on RHD: MEPE {parts.paper:.2f} mm" if parts.paper else "not in the paper: a control, or a row of one's own")
 
 # %% [markdown]
 # Each seed, and the same seed of the row that this one is held against: the one it builds on; row D3 for a method of Table 3.
-# If a difference is more than chance, the [claims, measured](claims.ipynb) say, and of the methods of Table 3
+# Whether a difference is more than chance is said on [the claims, measured](claims.ipynb), and of the methods of Table 3 on
 # [their own page](peers.ipynb).
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -139,7 +139,7 @@ elif base:
 #
 # A stage that several rows share is trained once: "trained as" names the row. The warm-up, where there is one, predicts
 # no depth. The error after a stage is the whole network's: where a part is left that only a later stage trains, it says little.
-# Seconds are as timed when the stage was trained; machines were under different load.
+# Seconds are the mean over seeds, as timed when the stage was trained; machines were under different load.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 lines = []
@@ -149,7 +149,7 @@ for stage in row_stages(row, preset):
         "stage": stage,
         "trained as": {"warmup": "for all rows"}.get(stage, f"row {stage_owner(stage, row)}"),
         "epochs": len(epochs[0]),
-        "seconds a seed": round((np.min if stage == "warmup" else np.mean)([result.card["stages"][stage]["seconds"] for result in results])),
+        "seconds a seed": round(np.mean([result.card["stages"][stage]["seconds"] for result in results])),
         "MEPE after it (mm)": mean_and_spread([one[-1]["mepe"] for one in epochs[: 1 if stage == "warmup" else None]], 2),
     })
 display(HTML(as_html(pd.DataFrame(lines).set_index("stage"), "", f"The stages of row {row}")))

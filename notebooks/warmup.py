@@ -17,7 +17,7 @@
 # # Before stage 1: the warm-up
 #
 # The paper starts from ImageNet's weights. They can't be fetched everywhere, and minutes of training are too few to learn
-# to see from nothing. So at the small presets the backbone first learns where the joints are in the picture, their x and y
+# to see from nothing. So in all presets but `paper` the backbone first learns where the joints are in the picture, their x and y
 # and nothing of depth, from the training frames. It is done **once, for all rows and all seeds**: what the rows differ in
 # comes after it. At preset `paper` there is no warm-up.
 

@@ -7,6 +7,7 @@ import pytest
 from handpose.estimate import training_passes
 from handpose.experiments import (
     CONTROLS,
+    OWN_ROWS,
     PARTS,
     PRESETS,
     ROWS,
@@ -14,6 +15,7 @@ from handpose.experiments import (
     TABLE_2,
     Preset,
     Row,
+    by_table,
     find_preset,
     find_row,
     row_name,
@@ -47,10 +49,17 @@ def test_rows_that_agree_on_a_stage_share_it():
 
 def test_the_rows_are_those_of_tables_1_and_2():
     assert TABLE_1 == ("baseline", "A", "B", "C", "D0", "D1", "D2", "D3")
-    assert TABLE_2 == ("linear-concat", "linear-pose", "injection-concat", "injection-pose") and len(ROWS) == 12
+    assert TABLE_2 == ("linear-concat", "linear-pose", "injection-concat", "injection-pose") and OWN_ROWS == ()
     assert [ROWS[row].paper for row in TABLE_1] == [15.71, 15.08, 14.77, 14.82, 14.36, 13.93, 13.99, 13.88]
     assert [ROWS[row].paper for row in TABLE_2] == [15.12, 15.13, 14.87, 14.77]
     assert not any(row.paper for row in CONTROLS.values())
+
+
+def test_a_row_of_ones_own_is_no_row_of_the_papers_tables():
+    own, names = Row(injection=True, kcs=True), list(ROWS)
+    for place in (0, 5, 12):
+        rows = {name: ROWS[name] for name in names[:place]} | {"mine": own} | {name: ROWS[name] for name in names[place:]}
+        assert by_table(rows) == (TABLE_1, TABLE_2, ("mine",))
 
 
 def test_twelve_rows_of_one_seed_cost_twelve_trainings():

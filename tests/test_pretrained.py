@@ -12,7 +12,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 from handpose import pretrained
 from handpose.experiments import find_preset
 from handpose.results import obtain
-from handpose.runs import run_stage
+from handpose.runs import run_stage, run_stages
 
 SMALL = "smoke+training=40+evaluation=12+disentangle_epochs=1"
 
@@ -100,7 +100,8 @@ def test_from_scratch_is_said(tmp_path):
 
 
 def test_a_warm_up_is_said_of_every_stage_after_it(tmp_path):
-    run = run_stage("disentangle", "baseline", SMALL, output_dir=tmp_path, progress=False, device="cpu")
+    warmup, run = run_stages("disentangle", "baseline", SMALL, output_dir=tmp_path, progress=False, device="cpu")
+    assert warmup.card["weights"] == pretrained.started_from(warmup.card) == "from scratch"
     assert run.card["weights"] == pretrained.started_from(run.card) == "a warm-up on the training pictures"
     older = {key: value for key, value in run.card.items() if key != "weights"}
     assert pretrained.started_from(older) == "a warm-up on the training pictures"

@@ -101,7 +101,7 @@ KNOWN = (
      "scaled: 255 in theirs, which Adam takes longer to reach than a short training has"),
     ("start of the last convolution", "0, so that volumes start empty", "assumed"),
     ("reading a volume", "the highest voxel, then the top of the Gaussian through its neighbours",
-     "scaled: the highest voxel in theirs; in depth a voxel is 4 times as large here, and across where the picture has 64 pixels"),
+     "scaled: the highest voxel in theirs; a voxel is 4 times as large here in depth, and also across where the picture has 64 pixels"),
     ("the root's depth", "the true one, to bring picture coordinates into the camera frame",
      "known: true or from a network of its own in theirs"),
     ("scale of the hand", "given, as to all here", "assumed: to compare; theirs is not told the scale"),

@@ -200,7 +200,7 @@ KNOWN = (
     ("maps that lifting reads", "16 x 16, and the last convolution of each has stride 1", "scaled: 32 x 32, and stride 2, in theirs"),
     ("what lifting learns from", "true maps with noise on the places, of 2 % of the crop's side",
      "known: true maps with noise; assumed: its size, and none on the crop, which is given here"),
-    ("flips in lifting", "none, where a preset flips pictures: in two dimensions a flipped hand looks like one of the other side, seen from behind",
+    ("flips in lifting", "none, even where a preset flips pictures: in two dimensions a flipped hand looks like one of the other side, seen from behind",
      "assumed: in theirs, which does not flip, an input says which hand it is"),
     ("lifting's losses", "mean squared errors of the canonical pose and of the rotation, weighted alike", "known: the same code"),
     ("hidden joints", "count", "assumed: theirs leaves them out where it learns score maps"),
