@@ -48,11 +48,10 @@ def write_zip(path, files):
 def archive(folder, root=ROOT):
     """Write the three archives, ``zenodo.json`` and ``SHA256SUMS`` of the checkout ``root`` into ``folder``; their paths.
 
-    Raises FileNotFoundError when the book has not been built.
+    Raises FileNotFoundError when the book has not been built, ValueError when it is that of another run or was not built to its end.
     """
     book, run = root / "_build" / "html", root / "book" / "runs"
-    if not (book / "index.html").exists():
-        raise FileNotFoundError("no book in _build/html: run `make site` first")
+    check_book(book)
     environment = {name: root / name for name in _ENVIRONMENT} | {"packages.txt": "\n".join(environment_lines()) + "\n"}
     contents = {"book": _files(book), "recorded-run": _files(run), "environment": environment}
     folder = Path(folder)
@@ -70,8 +69,19 @@ def archive(folder, root=ROOT):
     return written
 
 
+def check_book(book):
+    """Raise FileNotFoundError or ValueError, as ``archive`` does, when the folder ``book`` is not the whole book of the recorded run."""
+    if not (book / "index.html").exists():
+        raise FileNotFoundError("no book in _build/html: run `make site` first")
+    if (book / ".unfinished").exists():
+        raise ValueError("the book in _build/html was not built to its end: run `make site` first")
+    marker = next(book.glob(".run-*"), None)
+    if marker:
+        raise ValueError(f"the book in _build/html is that of the run {marker.name[5:]}, not the recorded one: run `make site` first")
+
+
 def _files(folder):
-    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".run-")}
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
 
 
 def zenodo(citation):

@@ -6,6 +6,7 @@ changes a recorded one; the same sources, the same table of contents.
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ ROOT = PACKAGE.parent
 _UNFINISHED = shutil.ignore_patterns("failed-*", ".*")
 _PAGES = shutil.ignore_patterns("failed-*", ".*", "stages")
 _VARIANT = shutil.ignore_patterns(".*", "analysis.npz", "explorer.npz")  # of a changed setting only the error is shown
+_SEEDS = re.compile(r"-seed\d+(to\d+)?(-recorded)?$")  # what the name of a folder of pages has after dataset and preset
 
 
 def check(pages):
@@ -63,37 +65,56 @@ def build(pages):
 def record(pages):
     """Make the pages of a run, and the results that they show, the recorded run in ``book/runs``.
 
-    Pages that were made from the recorded results leave these as they are, and results beside them (``record_beside``)
-    stay. Raises FileNotFoundError as ``check`` does, ValueError when pages and results don't belong together; the old
-    recorded run then stays, as it does when this is ended before it is done.
+    These are the results of its dataset and preset, changed settings and all, and of its variants (``decisions``). Pages that were
+    made from the recorded results leave these as they are, and results beside them (``record_beside``) stay. Raises
+    FileNotFoundError as ``check`` does and when the run has no results, ValueError when pages and results don't belong together;
+    the old recorded run then stays, as it does when this is ended before it is done.
     """
     pages, runs = Path(pages), ROOT / "book" / "runs"
-    recorded.settle(runs)
-    check(pages)
-    name = "-".join(pages.name.split("-")[:2])  # dataset and preset
-    fresh_results = [] if pages.name.endswith("-recorded") else _results(ROOT / "runs", name)
-    kept = [folder for folder in _results(runs) if not fresh_results or folder not in _results(runs, name)]
-    fresh = _fresh(runs)
-    shutil.copytree(pages, fresh, ignore=_PAGES)
-    for folder in kept + fresh_results:
-        shutil.copytree(folder, fresh / "results" / folder.name, ignore=_VARIANT if "+" in folder.name else _UNFINISHED)
-    picture(ROOT / "book" / "_static" / "hands.jpg")
-    recorded.seal(fresh)
-    recorded.exchange(fresh, runs)
-
-
-def _fresh(runs):
-    """Where the next recorded run is put together; what is left there of an unfinished one goes."""
-    fresh = runs.with_name(f".{runs.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    return fresh
+    name, made = _SEEDS.sub("", pages.name), []
+    with recorded.replaced(runs) as fresh:
+        check(pages)
+        if not pages.name.endswith("-recorded"):
+            _labels(ROOT / "runs" / "results" / name)  # says so where there are none
+            made = _results(ROOT / "runs", name)
+        older = {folder.name for folder in _results(runs, name) if made} - _shown_beside()
+        older |= {folder.name for folder in made}
+        shutil.copytree(pages, fresh, ignore=_PAGES)
+        for folder in _results(runs):
+            if folder.name not in older:
+                shutil.copytree(folder, fresh / "results" / folder.name, ignore=_UNFINISHED)
+        for folder in made:
+            target = fresh / "results" / folder.name
+            shutil.copytree(folder, target, ignore=_UNFINISHED if folder.name == name else _VARIANT)
+            _bring_labels(_labels(folder), target)
+        picture(ROOT / "book" / "_static" / "hands.jpg")
 
 
 def _results(folder, name=None):
-    """Folders of results under ``folder``: all, or those of one dataset and preset, changed settings too."""
+    """Folders of results under ``folder``: all, or those of one dataset and preset, with further changed settings too."""
     found = sorted(path.parent for path in (folder / "results").glob("*/frames.npz"))
     found += sorted({card.parents[1] for card in (folder / "results").glob("*+*/*/run.json")} - set(found))
-    return [path for path in found if name is None or path.name.partition("+")[0] == name]
+    return [path for path in found if name is None or f"{path.name}+".startswith(f"{name}+")]
+
+
+def _labels(source):
+    """Where the labels of the results in the folder ``source`` lie. Raises FileNotFoundError when there are no results."""
+    labels = next((path for path in (source / "frames.npz", labels_of(source)) if path.exists()), None)
+    if labels is None or not source.is_dir():
+        raise FileNotFoundError(f"{source} holds no results: run `make book` with that dataset and preset first")
+    return labels
+
+
+def _bring_labels(labels, target):
+    """Put the labels beside the results in ``target``, unless they have theirs or can share the plain preset's."""
+    shared = labels_of(target)
+    if not (target / "frames.npz").exists() and not (shared.exists() and same_frames(labels, shared)):
+        shutil.copy2(labels, target / "frames.npz")
+
+
+def _shown_beside():
+    """Names of the folders of results that pages of every run show."""
+    return {f"{page.dataset}-{page.preset}" for page in recorded.BESIDE.values()}
 
 
 def record_beside(name):
@@ -103,24 +124,19 @@ def record_beside(name):
     Raises FileNotFoundError when there are none, ValueError when the recorded ones are on other frames.
     """
     source, runs = ROOT / "runs" / "results" / name, ROOT / "book" / "runs"
-    recorded.settle(runs)
-    labels = next((path for path in (source / "frames.npz", labels_of(source)) if path.exists()), None)
-    if not source.is_dir() or labels is None:
-        raise FileNotFoundError(f"{source} holds no results: run `make book` with that dataset and preset first")
-    if (runs / "results" / name / "frames.npz").exists() and not same_frames(labels, runs / "results" / name / "frames.npz"):
-        raise ValueError(f"{runs / 'results' / name} holds results on other frames than {source}: remove it first")
-    shown = {f"{page.dataset}-{page.preset}" for page in recorded.BESIDE.values()}  # on one page, which asks for no analysis
-    fresh = _fresh(runs)
-    shutil.copytree(runs, fresh)
-    target = fresh / "results" / name
-    target.mkdir(parents=True, exist_ok=True)
-    for row in sorted(card.parent for card in source.glob("*/run.json")):
-        shutil.rmtree(target / row.name, ignore_errors=True)
-        shutil.copytree(row, target / row.name, ignore=_VARIANT if "+" in name or name in shown else _UNFINISHED)
-    if not (target / "frames.npz").exists():
-        shutil.copy2(labels, target)
-    recorded.seal(fresh)
-    recorded.exchange(fresh, runs)
+    with recorded.replaced(runs) as fresh:
+        labels, kept = _labels(source), runs / "results" / name
+        if (kept / "frames.npz").exists() and not same_frames(labels, kept / "frames.npz"):
+            raise ValueError(f"{kept} holds results on other frames than {source}: remove it first")
+        shutil.copytree(runs, fresh)
+        target = fresh / "results" / name
+        target.mkdir(parents=True, exist_ok=True)
+        alone = "+" in name or name in _shown_beside()  # on one page, which asks for no analysis
+        for row in sorted(card.parent for card in source.glob("*/run.json")):
+            shutil.rmtree(target / row.name, ignore_errors=True)
+            shutil.copytree(row, target / row.name, ignore=_VARIANT if alone else _UNFINISHED)
+        if not (target / "frames.npz").exists():
+            shutil.copy2(labels, target)
 
 
 def stale(runs=ROOT / "book" / "runs"):
@@ -164,7 +180,8 @@ def main(arguments=None):
         parser.error("give PAGES, or --manifest alone")
     try:
         if options.manifest:
-            recorded.seal()
+            with recorded.settled():
+                recorded.seal()
         else:
             (record_beside if options.beside else record if options.record else build)(options.pages)
     except (ValueError, FileNotFoundError) as error:

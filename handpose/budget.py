@@ -16,16 +16,21 @@ from .records import available_cores, read_json
 _DEFAULT = "smoke"  # what a source notebook says when nobody has chosen
 
 
-def left_to_train(row, preset, dataset="synthetic", seeds=(0,), output_dir="runs", until=None):
-    """Stages, each as often as seeds need it, that ``output_dir`` (None: an empty one) does not hold yet.
+def left_to_train(rows, preset, dataset="synthetic", seeds=(0,), output_dir="runs", until=None):
+    """Stages, each as often as seeds and rows need it, that ``output_dir`` (None: an empty one) does not hold yet.
 
-    Up to the stage ``until``, by default all of ``row``.
+    ``rows``: one or several, which share stages. Up to the stage ``until``, by default all of a row.
     """
-    stages = row_stages(row, preset)
-    if until:
-        stages = stages[: stages.index(until) + 1] if until in stages else stages[:1]
-    wanted = [(stage, seed) for stage in stages for seed in (seeds if stage != "warmup" else seeds[:1])]
-    return [stage for stage, seed in wanted if not (output_dir and _is_trained(stage, row, preset, dataset, seed, Path(output_dir)))]
+    wanted = {}
+    for row in (rows,) if isinstance(rows, str) else rows:
+        stages = row_stages(row, preset)
+        if until:
+            stages = stages[: stages.index(until) + 1] if until in stages else stages[:1]
+        for stage in stages:
+            for seed in seeds if stage != "warmup" else seeds[:1]:
+                wanted.setdefault((stage_owner(stage, row), stage, seed), row)
+    place = output_dir and Path(output_dir)
+    return [stage for (_, stage, seed), row in wanted.items() if not (place and _is_trained(stage, row, preset, dataset, seed, place))]
 
 
 def _is_trained(stage, row, preset, dataset, seed, output_dir):
@@ -46,9 +51,11 @@ def choose(preset, device, chosen=False, insist=False):
     reasons = []
     if preset == _DEFAULT and not chosen:
         preset = "quick"
+    if device.kind == "cpu" and insist:
+        return preset, reasons
     if device.kind == "cpu":
         reasons.append("no GPU in this runtime (Runtime > Change runtime type > T4 GPU gives one)")
-        if find_preset(preset).cost == "one GPU" and not insist:
+        if find_preset(preset).cost == "one GPU":
             reasons.append(f"{preset} would take days: quick instead")
             preset = "quick"
         return preset, reasons
@@ -79,14 +86,15 @@ def fit(namespace, until=None, rows=()):
     threads, asked = whole_number("threads", namespace.get("threads", 1), 1), namespace.get("device", "auto")
     output_dir, dataset = project_path(namespace["output_dir"]), namespace["dataset"]
     device, reasons, folder = find_device(asked), [], None
+    has_row = "row" in (namespace.get("_parameters_checked") or namespace)  # a page's own loops leave names behind
     if on_colab() and not recorded:
         preset, reasons = choose(preset, device, "preset" in _injected(namespace), asked == "cpu")
         threads = threads if "threads" in _injected(namespace) else available_cores()
         if drive.connected():
             folder, _ = drive.keep(output_dir)
-        if "row" not in namespace and not rows:
+        if not has_row and not rows:
             preset, recorded = _results_for(preset, dataset, output_dir)
-    rows = (namespace["row"],) if "row" in namespace else rows
+    rows = (namespace["row"],) if has_row else rows
     if not rows:
         kind = "the recorded results" if recorded else f"the results in {namespace['output_dir']}"
         print(f"{_where(device, threads)}; shows {kind} of preset {preset}, trains nothing")
@@ -98,10 +106,7 @@ def fit(namespace, until=None, rows=()):
     seed, count = whole_number("seed", namespace["seed"]), whole_number("seeds", namespace.get("seeds", 1), 1)
     seeds = tuple(range(seed, seed + count))
     place = None if recorded else output_dir  # what training all of it would cost
-    left = []
-    for row in rows:  # the warm-up is shared
-        wanted = left_to_train(row, preset, dataset, seeds, place, until or namespace.get("stage"))
-        left += [stage for stage in wanted if not (stage == "warmup" and stage in left)]
+    left = left_to_train(rows, preset, dataset, seeds, place, until or namespace.get("stage"))
     rendered = dataset != "synthetic" or namespace["data_root"] or (place and _has_frames(preset, place))
     print(_cost(left, preset, device, threads, dataset, 0 if rendered else rendering_seconds(preset, threads), recorded))
     if folder:
@@ -112,10 +117,13 @@ def fit(namespace, until=None, rows=()):
 
 
 def fit_frames(namespace):
-    """``fit`` for the page that shows frames and trains nothing: says where it runs and what rendering costs; (preset, threads)."""
-    from .notebook import project_path
+    """``fit`` for the page that shows frames and trains nothing: says where it runs and what rendering costs; (preset, threads).
 
-    preset, threads, dataset = namespace["preset"], namespace["threads"], namespace["dataset"]
+    Raises ValueError where threads is no number that can be.
+    """
+    from .notebook import project_path, whole_number
+
+    preset, threads, dataset = namespace["preset"], whole_number("threads", namespace["threads"], 1), namespace["dataset"]
     device, reasons = find_device(), []
     if on_colab():
         preset, reasons = choose(preset, device, "preset" in _injected(namespace))

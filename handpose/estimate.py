@@ -1,10 +1,10 @@
 """What training costs on a device, in time and memory: an estimate.
 
-Training costs multiply-adds in proportion to the pixels of the picture, since nearly all of them are the backbone's (for the
-methods of Table 3, too); a pass through a frozen encoder costs a third of a training pass, evaluation after each epoch too. How many
-multiply-adds a second a processor makes comes from a run on one with bfloat16 and from one without, whose seconds are kept; how many
-a GPU makes, from the results recorded at the paper's size of picture where they come from such a GPU, else from what NVIDIA measured
-with a ResNet-50. ``RESNET50`` has these figures.
+Training costs multiply-adds in proportion to the pixels of the picture, since nearly all of them are the backbone's. A method of
+Table 3 may have as many elsewhere: on a processor each of its trainings goes by its own kept seconds. A pass through a frozen encoder
+costs a third of a training pass, evaluation after each epoch too. How many multiply-adds a second a processor makes comes from a run
+on one with bfloat16 and from one without, whose seconds are kept; how many a GPU makes, from the results recorded at the paper's size
+of picture where they come from such a GPU, else from what NVIDIA measured with a ResNet-50. ``RESNET50`` has these figures.
 """
 
 import re
@@ -102,16 +102,17 @@ def images_of(stage, preset, dataset="synthetic"):
 
 
 @cache
-def recorded_speed(path=SECONDS):
+def recorded_speed(path=SECONDS, stage=None):
     """Multiply-adds of forward passes a second and thread that the run kept in ``path`` trained at, in its precision.
 
-    The median over its stages of one thread, those of Tables 1 and 2; None where there is no such run.
+    The median over its stages of one thread, those of Tables 1 and 2, or the ``stage`` that is named; the multiply-adds are those of
+    the backbone. None where there is no such run.
     """
     kept = read_check(path) if Path(path).exists() else None
     if kept is None:
         return None
     work = RESNET18_PER_PIXEL * kept["size"] ** 2
-    ours = (part for part in kept["trainings"] if part["threads"] == 1 and part["owner"] in ROWS)
+    ours = (part for part in kept["trainings"] if part["threads"] == 1 and (part["owner"] in ROWS if stage is None else part["stage"] == stage))
     speeds = [part["images"] * work / part["seconds"] for part in ours]
     return statistics.median(speeds) if speeds else None
 
@@ -191,6 +192,9 @@ def training_seconds(stage, preset, device, threads=1, dataset="synthetic"):
     images = images_of(stage, preset, dataset)
     precision = precision_on(device, preset)
     made, _ = speed(device, precision, threads)
+    if device.kind == "cpu" and stage in _PEER_STAGES:
+        own = recorded_speed(SECONDS if precision != "32-true" else SECONDS_IN_FLOAT32, stage)
+        made = own * threads if own else made
     step = step_overhead(device, precision, settings.size) * images / settings.batch
     return made and images * RESNET18_PER_PIXEL * settings.size**2 / made + step
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .data import RHD, STB, write_synthetic
-from .data.augment import in_plane, warp
+from .data.augment import _IMAGENET_MEAN, _IMAGENET_STD, in_plane, warp
 from .data.frame import Frame, read_image
 from .data.rhd import decode_depth as rhd_depth
 from .data.shards import ROTATION_MARGIN, cut, rectify
@@ -161,7 +161,7 @@ def augmented(frame, changes, size=192):
     crops = torch.from_numpy(np.repeat(stored[None], count, 0))
     batch = warp(crops, torch.from_numpy(pose).expand(count, 21, 3), size, angle, flip)
     shown = batch.images.permute(0, 2, 3, 1).numpy()
-    shown = (shown - shown.min()) / (shown.max() - shown.min())
+    shown = (shown * _IMAGENET_STD + _IMAGENET_MEAN).clip(0, 1)
     middle = 0.5 * (pose[:, :2].min(0) + pose[:, :2].max(0))
     per_unit = size / BOX_MARGIN / np.ptp(pose[:, :2], axis=0).max()
     moved = batch.pose[..., :2].numpy() - (in_plane(angle, flip).numpy() @ middle)[:, None]

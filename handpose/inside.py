@@ -63,8 +63,9 @@ def apart(picture, pose, seed=0):
     """
     if picture.shape != pose.shape or picture.ndim != 2:
         raise ValueError(f"two clouds of the same frames are needed, got {picture.shape} and {pose.shape}")
-    count = len(picture)
-    found = probe(np.concatenate([picture, pose]), np.repeat(["picture", "pose"], count), "class", seed)
+    count, order = len(picture), np.random.default_rng(seed).permutation(len(picture))
+    one, other = order[: count // 2], order[count // 2 :]  # of each frame one point: its twin in the fit would give it away
+    found = probe(np.concatenate([picture[one], pose[other]]), np.repeat(["picture", "pose"], [len(one), len(other)]), "class", seed)
     distance = np.linalg.norm((picture - picture.mean(0))[:, None] - (pose - pose.mean(0))[None], axis=-1)
     farther = (distance > np.diag(distance)[:, None]).sum(1) / (count - 1)
     return {

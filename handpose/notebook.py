@@ -68,7 +68,7 @@ def check_parameters(namespace, *names):
     for name, least in _NUMBERS.items():
         if name in names and name in namespace:
             whole_number(name, namespace[name], least)
-    namespace["_parameters_checked"] = True
+    namespace["_parameters_checked"] = names
 
 
 def _refuse_unknown(unknown, names):

@@ -103,7 +103,7 @@ def pose_of(predictor, image, K=None, box=None, hand="right", root=None, scale=N
     image, K, box, hand, root, scale = checked(image, K, box, hand, root, scale)
     if root is not None and not root.any():
         given["root"] = root = None
-    pose = predictor(image, K, box, hand, None, scale)
+    pose = predictor(image, K, box, hand, root, scale)
     relative = pose - root_of(pose, predictor.card["root_joint"])
     scale = predictor.card["scale_mm"] if scale is None else scale
     root = estimate_root(relative, box, K) if root is None else root

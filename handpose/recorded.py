@@ -2,9 +2,11 @@
 
 ``manifest.json`` in ``book/runs`` holds the SHA-256 of every file beside it, so that one that was deleted, edited or
 swapped is named before a page shows it. A new run takes the old one's place by renames alone; where a process ends
-between two of them, the next one that opens the book goes on.
+between two of them, the next one that opens the book goes on. One process at a time changes the recorded run, or looks whether
+it is whole; another one waits.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -12,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from .records import PACKAGE, read_json, write_json
+from .records import PACKAGE, only_one, read_json, write_json
 
 RUNS = PACKAGE.parent / "book" / "runs"
 MANIFEST = "manifest.json"
@@ -141,8 +143,8 @@ def _of_page(page, known):
 
 def check(runs=RUNS):
     """Raise ValueError, in one line, when the manifest is missing or names another content than the files have."""
-    settle(runs)
-    lines = changed(runs)
+    with settled(runs):
+        lines = changed(runs)
     if lines:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         raise ValueError(lines[0] + more)
@@ -157,17 +159,52 @@ def seal(runs=RUNS):
     write_manifest(runs)
 
 
+@contextlib.contextmanager
+def settled(place=RUNS):
+    """While the block runs no other process changes the recorded run ``place``; an exchange that was ended in the middle is done first.
+
+    Not for use within itself, nor are ``replaced``, ``exchange``, ``settle`` and ``check`` of the same place: they would wait for ever.
+    """
+    with only_one(place, place) as may_write:
+        if may_write:
+            _settle(Path(place))
+        yield
+
+
+@contextlib.contextmanager
+def replaced(place=RUNS):
+    """Yield where to make the folder that becomes the recorded run ``place`` when the block ends well, sealed (``seal``).
+
+    Other processes wait as with ``settled``. Where the block or the seal fails, the old run stays.
+    """
+    place = Path(place)
+    fresh = place.with_name(f".{place.name}.new")
+    with settled(place):
+        shutil.rmtree(fresh, ignore_errors=True)  # of one that was not finished
+        yield fresh
+        seal(fresh)
+        _exchange(fresh, place)
+
+
 def exchange(fresh, place=RUNS):
     """Put the finished folder ``fresh``, beside ``place``, in its place. An end in the middle is mended by ``settle``."""
-    settle(place)
-    os.rename(fresh, _ready(place))  # from here on the new one counts
-    settle(place)
+    with settled(place):
+        _exchange(fresh, Path(place))
 
 
 def settle(place=RUNS):
-    """Go on with an ``exchange`` that was ended in the middle; nothing to do otherwise."""
-    place, ready = Path(place), _ready(place)
-    old = place.with_name(f".{place.name}.old")
+    """Go on with an ``exchange`` that was ended in the middle, and wait for one under way; nothing to do otherwise."""
+    with settled(place):
+        pass
+
+
+def _exchange(fresh, place):
+    os.rename(fresh, _ready(place))  # from here on the new one counts
+    _settle(place)
+
+
+def _settle(place):
+    ready, old = _ready(place), place.with_name(f".{place.name}.old")
     if ready.exists():
         if place.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -177,4 +214,4 @@ def settle(place=RUNS):
 
 
 def _ready(place):
-    return Path(place).with_name(f".{Path(place).name}.ready")
+    return place.with_name(f".{place.name}.ready")

@@ -18,8 +18,9 @@ import pandas as pd
 from . import analysis, explorer, metrics, processes
 from . import given as knowledge
 from .alike import code_changed
+from .data.synthetic.write import VERSION
 from .experiments import find_preset, find_row, stage_owner, stage_settings
-from .records import PACKAGE, atomic_path, digest, only_one, read_arrays, read_json, write_json
+from .records import PACKAGE, atomic_path, digest, only_one, read_arrays, read_json, source_digest, write_json
 from .runs import mean_pose, measure, prepare_data, run_stages
 from .trouble import said_plainly
 
@@ -68,9 +69,9 @@ class Result:
 
     @cached_property
     def analysis(self):
-        """What ``ANALYSED`` keeps of ``analysis.analyse`` for this row: {name: array}, latents rounded to a 127th of the
-        largest, poses to a tenth of a millimetre. Raises FileNotFoundError for rows without. What is named "given_" is for
-        ``given.unpack``.
+        """What ``ANALYSED`` keeps of ``analysis.analyse`` for this row: {name: array}, each latent rounded to a 127th of its
+        largest (of the largest of all, in what older code kept), poses to a tenth of a millimetre. Raises FileNotFoundError for
+        rows without. What is named "given_" is for ``given.unpack``.
         """
         return _unpack(self.folder / "analysis.npz")
 
@@ -97,13 +98,14 @@ class Result:
         return "; ".join(reasons)
 
     def _other_frames(self):
-        """Whether the preset would have other frames rendered now, in number or size; a dataset's folder says itself what it holds."""
+        """Whether the preset would have other frames rendered now, in number, size or look; a dataset's folder says itself what it holds."""
         try:
             preset = find_preset(self.card["preset"])
         except ValueError:  # which the stages' settings say
             return False
         kept = self.card["frames"] | {"frame_size": self.card.get("frame_size", preset.frame_size)}  # older cards lack it
-        return self.card["dataset"] == "synthetic" and kept != {name: getattr(preset, name) for name in kept}
+        now = {name: getattr(preset, name) for name in kept}
+        return self.card["dataset"] == "synthetic" and (kept != now or self.card.get("generator", VERSION) != VERSION)
 
 
 class Results:
@@ -200,15 +202,17 @@ def _save(folder, name, row, seed, runs, options, analysed):
     asked = {key: options.get(key, default) for key, default in _DATA_OPTIONS[:2]}
     made = result_card(name, row, [run.card for run in runs]) | asked
     kept = read_json(card) if card.exists() else None
-    if kept and kept["identity"] == made["identity"] and (analysis_kept.exists() or not analysed):
-        if kept | asked != kept:  # of an earlier version, under the name of whoever trained the stage first
-            write_json(card, made)
-        return
-    data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)  # type: ignore[misc]
     changed = find_preset(asked["preset"])
     base = find_preset(labels_of(folder).parent.name.partition("-")[2])
     same_frames = all(getattr(changed, name) == getattr(base, name) for name in ("training", "evaluation", "frame_size"))
     frames = labels_of(folder) if same_frames else folder / "frames.npz"
+    code = {"analysis_code": source_digest(*_ANALYSIS_CODE)} if analysed else {}
+    wanted = (place / "predictions.npz", place / "history.json", frames, *([analysis_kept] if analysed else []))
+    if kept and kept["identity"] == made["identity"] and kept | code == kept and all(path.exists() for path in wanted):
+        if kept | asked != kept:  # of an earlier version, under the name of whoever trained the stage first
+            write_json(card, made | {key: kept[key] for key in ("analysis_code",) if key in kept})
+        return
+    data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=False)  # type: ignore[misc]
     with only_one(frames):
         _save_frames(frames, data)
     card.unlink(missing_ok=True)
@@ -230,9 +234,11 @@ def _save(folder, name, row, seed, runs, options, analysed):
         kept = explorer.pack(last.networks().rgb_decoder, arrays["read_rgb"], last.card["scale_mm"])
         with atomic_path(place / "explorer.npz") as temporary:
             np.savez_compressed(temporary, **kept)
-    write_json(card, made)
+    write_json(card, made | code)
 
 
+#: What makes the files that are kept of ``ANALYSED`` rows: where it has changed they are made anew.
+_ANALYSIS_CODE = ("analysis.py", "given.py", "explorer.py")
 _DATA_OPTIONS = (("preset", "quick"), ("dataset", "synthetic"), ("data_root", None), ("output_dir", "runs"))
 
 
@@ -271,7 +277,9 @@ def _save_frames(path, data):
         kept = _unpack(path)
         if str(kept["fingerprint"]) != fingerprint and not _same_frames(kept, split, root):
             raise ValueError(f"{path.parent} holds results on other frames: move it away and try again")
-        return
+        same = "root" in kept and np.abs(kept["mean_pose"] - _centred(mean_pose(data), root)).max() < 0.11
+        if same and np.array_equal(kept["visible"], split.visible):  # other hands to learn from have another mean
+            return
     factors, table = {}, data.root / "evaluation" / "factors.csv"
     if table.exists():
         lines = pd.read_csv(table).set_index("frame").loc[split.frame]
@@ -307,8 +315,8 @@ def _centred(pose, root):
 
 
 def _pack(**named):
-    """Arrays of floats as small integers with the unit that they count in: poses (N, 21, 3) 0.1 mm in two bytes, latents
-    (N, D) in one. High and low bytes are kept apart, which compresses better. Others stay as they are.
+    """Arrays of floats as small integers with the unit that they count in: poses (N, 21, 3) 0.1 mm in two bytes, each latent of
+    (N, D) a 127th of its largest in one. High and low bytes are kept apart, which compresses better. Others stay as they are.
     """
     arrays = {}
     for name, array in named.items():
@@ -316,8 +324,8 @@ def _pack(**named):
             arrays[name] = array
             continue
         kind = np.int16 if array.ndim == 3 else np.int8
-        largest = float(np.abs(array).max()) / np.iinfo(kind).max
-        unit = max(0.1, largest) if kind is np.int16 else largest or 1.0
+        largest = np.abs(array).max(None if kind is np.int16 else 0) / np.iinfo(kind).max  # each latent's own: some are ten times as wide
+        unit = np.maximum(0.1, largest) if kind is np.int16 else np.where(largest > 0, largest, 1.0)
         counts = np.round(array.astype(np.float64) / unit).astype(kind)
         arrays |= {f"{name}|bytes": np.moveaxis(counts[..., None].view(np.uint8), -1, 0), f"{name}|unit": unit}
     return arrays

@@ -308,6 +308,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
     with atomic_path(folder / "networks.safetensors") as temporary:
         save_file({name: value.cpu().contiguous() for name, value in networks.state_dict().items()}, temporary)
     rendered = data.root / "synthetic.json"
+    about = read_json(rendered) if rendered.exists() else {}
     card = {
         "row": owner,
         "trained_as": owner,
@@ -330,7 +331,8 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
         "data_fingerprint": data.fingerprint,
         "training_code": code,  # as it was before: who edits it meanwhile has not trained with that
         "rendered": rendered.exists(),  # whatever ``dataset`` it was read as
-        "frame_size": read_json(rendered).get("size") if rendered.exists() else None,
+        "frame_size": about.get("size"),
+        "generator": about.get("version"),
         "frames": {"training": len(data.training), "evaluation": len(data.evaluation)},
         "scale_mm": round(float(data.training.scale.mean()), 2),
         "parameters": sum(weight.numel() for weight in networks.parameters()),

@@ -219,6 +219,9 @@ analysed = {row: [seed for seed in seeds[row] if was_analysed(results[row, seed]
 print(seeds_run(analysed))
 latents = [len(results[row, seed].analysis["latent"]) for row, numbers in analysed.items() for seed in numbers]
 print(f"latents of {max(latents, default=0)} evaluation frames: half to fit, half to score")
+if any("analysis_code" not in results[row, seed].card for row, numbers in analysed.items() for seed in numbers):
+    print("kept by older code, which rounded all latents of a row in steps of one size: narrow ones, as those of the context part "
+          "often are, lost digits, and may tell more than is shown")
 show_claims("latents", "What the parts of the latent tell")
 probed = [row for row in ("A", "B", "D3") if analysed[row]] if len(results.factors) else []
 if probed:

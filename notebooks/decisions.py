@@ -117,7 +117,8 @@ display(HTML(as_html(measures_text(measures(results)), "The same predictions, me
 # same evaluation frames and from the same seed.
 #
 # - **Effect**: MEPE with the other setting minus MEPE with ours. Negative: the other setting is better. The interval
-#   holds 95 % of 2000 bootstrap draws of the frames (with several seeds, of the seeds too).
+#   holds 95 % of 2000 bootstrap draws of the frames; with several seeds it is the wider of that, seeds drawn too, and Student's *t*
+#   over them, as on [the claims, measured](claims.ipynb).
 # - **Seeds**: the seeds compared. With one seed the interval knows of the frames alone. It says nothing of how
 #   another seed would have come out.
 # - **Chance** stands in for that: how far two trainings of this kind come to lie apart by chance, in 95 of 100 cases.

@@ -195,7 +195,7 @@ else:
 # %% caption="Read a column from top to bottom: what one direction does to a hand. How much of it is turning, the table says." mystnb={"image": {"alt": "One picture's hand, and the hands two standard deviations below and above it, one column for each direction"}} tags=["hide-input", "nbval-ignore-output"]
 if arrays is not None:
     table, count = effect_table(arrays, starts), len(arrays["share"])
-    display(HTML(as_html(table, "", "What one standard deviation of each direction does")))
+    display(HTML(as_html(table, "", "From one standard deviation below to one above, along each direction")))
     sizes = (-2, 0, 2)
     hands = np.stack([decode(arrays, starts[0] + size * np.eye(count)) for size in sizes], 1)
     figures_inside.directions_static(hands, table.index, [f"{size:+d} sd" if size else "start" for size in sizes])

@@ -64,8 +64,8 @@ output_dir: str = "runs"  # relative to the checkout
 threads: int = 1  # processor threads of this notebook
 device: str = "auto"  # auto, cpu or cuda
 recorded: bool = False  # only show the results that come with the repository
-picture: str = ""  # your picture; empty: an evaluation frame, with everything given
-hand: str = "right"  # which hand it is: left or right
+picture: str = ""  # your picture, its path from the checkout or a whole one; empty: an evaluation frame, with everything given
+hand: str = ""  # which hand your picture shows: left or right
 box: str = ""  # "x0 y0 x1 y1" in px, tight around the hand; empty: the whole picture
 K: str = ""  # "fx fy cx cy" in px; empty: focal length as long as the picture is wide
 root: str = ""  # "x y z" in mm; empty: estimated from the box
@@ -129,6 +129,8 @@ if result.stale:
 
 # %% tags=["hide-input"]
 predictor = None if recorded else handpose.load(result.folder / "run.json")
+if picture and not hand:
+    raise ValueError('say which hand the picture shows: hand = "left" or hand = "right"')
 if picture:
     image = read_photo(project_path(Path(picture).expanduser()))
     pose = own_picture.pose_of(

@@ -23,7 +23,7 @@ def checkout(tmp_path):
     """What a release is made of, small."""
     for name in ("requirements.txt", "requirements-conda.txt", "environment.yml", "pyproject.toml", "CITATION.cff"):
         shutil.copy(ROOT / name, tmp_path)
-    files = {"_build/html/index.html": "<p>", "_build/html/_static/a.css": "p {}", "_build/html/.run-x": "", "book/runs/row-A.ipynb": "{}",
+    files = {"_build/html/index.html": "<p>", "_build/html/_static/a.css": "p {}", "book/runs/row-A.ipynb": "{}",
              "book/runs/results/synthetic-desktop/A-seed0/run.json": "{}"}  # fmt: skip
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +58,21 @@ def test_a_book_that_is_not_built_is_said(checkout):
     with pytest.raises(FileNotFoundError, match="no book in _build/html: run `make site` first"):
         archive.archive(checkout / "release", checkout)
     assert not (checkout / "release").exists()
+
+
+@pytest.mark.parametrize(("marker", "line"), [
+    (".unfinished", "the book in _build/html was not built to its end: run `make site` first"),
+    (".run-synthetic-quick-seed0", "the book in _build/html is that of the run synthetic-quick-seed0, not the recorded one: run `make site` first"),
+])  # fmt: skip
+def test_a_book_that_is_not_the_whole_recorded_one_is_refused(checkout, monkeypatch, marker, line):
+    """`make archive` builds it itself; alone the command takes what is there."""
+    (checkout / "_build" / "html" / marker).touch()
+    monkeypatch.setattr(archive, "ROOT", checkout)
+    monkeypatch.setattr(archive.archive, "__defaults__", (checkout,))
+    with pytest.raises(SystemExit) as stopped:
+        archive.main([])
+    assert stopped.value.code == f"error: {line}"
+    assert not (checkout / "_build" / "release").exists()
 
 
 def test_the_tag_is_the_version():

@@ -111,6 +111,7 @@ def test_a_missing_root(tmp_path):
         ({"../../../etc/passwd": entries()[0]}, "frame ids"),
         ({-1: entries()[0], 0: entries()[1]}, "frame ids"),
         ({0.5: entries()[0]}, "annotation"),
+        (dict.fromkeys(range(100_001), entries()[0]), "100001 frames, more than the 100000 that have names"),
     ],
 )
 def test_wrong_labels(root, tmp_path, labels, says):

@@ -12,6 +12,7 @@ import pytest
 
 from handpose import book, recorded
 from handpose.experiments import CONTROLS, PEERS, ROWS
+from handpose.records import read_json, write_json
 from handpose.results import RECORDED, Results
 from handpose.runs import prepare_data
 
@@ -154,6 +155,100 @@ def test_results_are_recorded_beside_the_run(tmp_path, monkeypatch):
     assert not (ours / "results" / "synthetic-gpu" / "D3-seed0" / "analysis.npz").exists()
     assert Results(ours / "results" / "synthetic-gpu").seeds("D3") == [0] and (ours / "notes.txt").exists()
     recorded.check(ours)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """Makes a folder of results, recorded or of this machine, from recorded ones: (place, name, labels too); a checkout around it."""
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    monkeypatch.setattr(book, "picture", lambda path: None)
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/runs/row-D3\n")
+    (tmp_path / "book" / "runs").mkdir(parents=True)
+
+    def make(place, name, labels=False, source="synthetic-minutes"):
+        folder, row = tmp_path / place / "results" / name, "baseline-seed0" if labels else "D3-seed0"
+        shutil.copytree(RECORDED / source / row, folder / row)
+        dataset, _, preset = name.partition("-")
+        write_json(folder / row / "run.json", read_json(folder / row / "run.json") | {"dataset": dataset, "preset": preset})
+        (folder / row / "analysis.npz").write_bytes(b"large")
+        if labels:
+            shutil.copy(RECORDED / source / "frames.npz", folder)
+        return folder
+
+    return make
+
+
+def kept(root):
+    """Results of the recorded run under ``root``: {name: its rows, "*" after those with their analysis}, and "labels"."""
+    return {
+        folder.name: {row.name + "*" * (row / "analysis.npz").exists() if row.is_dir() else "labels" for row in folder.iterdir()}
+        for folder in (root / "book" / "runs" / "results").iterdir()
+    }
+
+
+def made_pages(root, name, shown):
+    """Executed pages of a run, here one, that shows the run of the folder of results ``shown``."""
+    identity = read_json(next(shown.glob("*/run.json")))["identity"]
+    output = nbformat.v4.new_output("display_data", {"text/html": f"<table><tr><td>identity {identity}</td></tr></table>"})
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("show", outputs=[output])])
+    page.metadata["handpose"] = {"notebook": "row.ipynb", "parameters": {"row": "D3"}}
+    (root / "runs" / "pages" / name).mkdir(parents=True, exist_ok=True)
+    nbformat.write(page, root / "runs" / "pages" / name / "row-D3.ipynb")
+    return str(root / "runs" / "pages" / name)
+
+
+@pytest.mark.parametrize("changes", ["weights=my-hands-seed0to2", "beta=1e-5+epochs=3", "weights=x-recorded"])
+@pytest.mark.parametrize("seeds", ["seed0", "seed0to2"])
+def test_a_run_with_changed_settings_is_recorded(results, tmp_path, changes, seeds):
+    """With its variants, and the labels that it shares with the plain preset; not with what else was run."""
+    own = f"synthetic-minutes+{changes}"
+    made = results("runs", own)
+    results("runs", "synthetic-minutes", labels=True)
+    results("runs", f"{own}+kcs_weight=4")
+    results("runs", f"{own}0")
+    results("runs", "synthetic-minutes+kcs_weight=4")
+    results("book/runs", "synthetic-quick", labels=True)
+    results("book/runs", f"{own}+geo_weight=1e-4")  # of an older such run
+    book.main(["--record", made_pages(tmp_path, f"{own}-{seeds}", made)])
+    quick = {"synthetic-quick": {"baseline-seed0*", "labels"}}
+    assert kept(tmp_path) == quick | {own: {"D3-seed0*", "labels"}, f"{own}+kcs_weight=4": {"D3-seed0", "labels"}}
+    assert Results(tmp_path / "book" / "runs" / "results" / own).seeds("D3") == [0]
+    recorded.check(tmp_path / "book" / "runs")
+    before = kept(tmp_path)
+    book.main(["--record", made_pages(tmp_path, f"{own}-{seeds}-recorded", made)])
+    assert kept(tmp_path) == before
+
+
+def test_labels_are_shared_where_the_plain_preset_is_recorded_on_the_same_frames(results, tmp_path):
+    made = results("runs", "synthetic-minutes+kcs_weight=4")
+    results("runs", "synthetic-minutes", labels=True)
+    plain = results("book/runs", "synthetic-minutes", labels=True)
+    pages = made_pages(tmp_path, "synthetic-minutes+kcs_weight=4-seed0", made)
+    book.main(["--record", pages])
+    assert kept(tmp_path) == {plain.name: {"baseline-seed0*", "labels"}, made.name: {"D3-seed0*"}}
+    shutil.rmtree(plain)
+    results("book/runs", "synthetic-minutes", labels=True, source="stb-quick+weights=hands")  # other frames
+    book.main(["--record", pages])
+    assert kept(tmp_path) == {plain.name: {"baseline-seed0*", "labels"}, made.name: {"D3-seed0*", "labels"}}
+
+
+def test_a_plain_run_is_recorded_with_its_variants(results, tmp_path):
+    """They take the place of all older ones; results that a page of every run shows stay."""
+    made, variant = results("runs", "stb-quick", labels=True), results("runs", "stb-quick+kcs_weight=4")
+    results("book/runs", "stb-quick", labels=True)
+    results("book/runs", "stb-quick+geo_weight=1e-4")
+    shown = results("book/runs", "stb-quick+weights=hands", labels=True)
+    book.main(["--record", made_pages(tmp_path, "stb-quick-seed0", made)])
+    rows = {"baseline-seed0*", "labels"}
+    assert kept(tmp_path) == {made.name: rows, variant.name: {"D3-seed0"}, shown.name: rows}
+
+
+def test_a_run_without_results_is_not_recorded(results, tmp_path):
+    shown = results("book/runs", "synthetic-minutes", labels=True)
+    results("runs", "synthetic-minutes", labels=True)
+    with pytest.raises(SystemExit, match=r"^error: \S+/synthetic-minutes\+beta=1 holds no results: run `make book` with that dataset and preset first$"):
+        book.main(["--record", made_pages(tmp_path, "synthetic-minutes+beta=1-seed0", shown)])
+    assert not list((tmp_path / "book" / "runs").glob("*.ipynb"))
 
 
 def test_what_a_stopped_recording_left_is_not_built(tmp_path, monkeypatch):

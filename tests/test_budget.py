@@ -27,9 +27,9 @@ from handpose.estimate import (
     recorded_speed,
     training_seconds,
 )
-from handpose.experiments import PRESETS, ROWS, find_preset, row_stages, stage_owner
+from handpose.experiments import PEERS, PRESETS, ROWS, find_preset, row_stages, stage_owner
 from handpose.models import RGBEncoder
-from handpose.notebook import execute
+from handpose.notebook import check_parameters, execute
 from handpose.records import read_check, read_json
 from handpose.results import obtain
 from handpose.stages import STAGES, make_networks
@@ -109,7 +109,7 @@ def test_more_threads_pictures_and_pixels_cost_as_they_should(preset, stage, thr
 
 def test_without_a_kept_run_nothing_is_invented(tmp_path, monkeypatch, capsys):
     assert recorded_speed(tmp_path / "seconds.json") is None
-    monkeypatch.setattr(estimate, "recorded_speed", lambda path: None)
+    monkeypatch.setattr(estimate, "recorded_speed", lambda *_: None)
     assert training_seconds("refine", "quick", CPU) is None
     fit(PARAMETERS | {"output_dir": str(tmp_path), "device": "cpu"})
     assert "how long is not known" in capsys.readouterr().out
@@ -190,6 +190,7 @@ def test_colab_without_a_gpu_says_so_and_runs_quick(on_colab, monkeypatch, tmp_p
     assert fit(given | {"preset": "paper"})[0] == "quick"
     assert "paper would take days: quick instead" in capsys.readouterr().out
     assert fit(given | {"preset": "paper", "device": "cpu"})[0] == "paper"
+    assert "no GPU in this runtime" not in capsys.readouterr().out  # none was asked for
 
 
 def test_colab_with_a_t4_names_it_and_fits_it(on_colab, with_t4, tmp_path, capsys):
@@ -231,6 +232,36 @@ def test_a_page_that_reads_shows_the_recorded_results_where_there_are_no_others(
     assert fit(given)[::2] == ("quick", False)
 
 
+def test_a_page_that_is_run_twice_costs_the_same(on_colab, tmp_path, capsys):
+    """The second time its own loops have left names behind that look like parameters."""
+    namespace = {"preset": "smoke", "dataset": "synthetic", "data_root": "", "output_dir": str(tmp_path), "recorded": False, "seed": 0}
+    check_parameters(namespace, *namespace)
+    first = fit(namespace), capsys.readouterr().out
+    again = fit(namespace | {"row": "D3"}), capsys.readouterr().out
+    assert first == again and first[0][::2] == ("desktop", True)
+
+
+def test_rows_share_their_stages():
+    rows = ("baseline", "A", "B", "D0", "D3")
+    left = left_to_train(rows, "desktop", seeds=(0, 1, 2), output_dir=None)
+    assert sorted(set(left)) == ["align", "disentangle", "refine", "warmup"]
+    assert [left.count(stage) for stage in ("warmup", "disentangle", "align", "refine")] == [1, 9, 3, 3]
+    assert left_to_train(rows, "paper", output_dir=None).count("disentangle") == 3
+
+
+@pytest.mark.parametrize("path", [SECONDS, SECONDS_IN_FLOAT32], ids=lambda path: path.stem)
+def test_a_methods_training_is_estimated_by_its_own_seconds(path):
+    kept = read_check(path)
+    device, checked = Device(kept["device"], half=kept["precision"] == "bf16-mixed"), 0
+    for stage in {stage for peer in PEERS.values() for stage in peer.stages}:
+        parts = [part for part in kept["trainings"] if part["stage"] == stage and part["threads"] == 1]
+        if parts:
+            checked += 1
+            mean = np.mean([part["seconds"] for part in parts])
+            assert training_seconds(stage, kept["preset"], device) == pytest.approx(mean, rel=0.25), stage
+    assert checked > 5
+
+
 @pytest.mark.parametrize("name, value, least", [
     ("seed", "abc", 0), ("seed", 1.5, 0), ("seed", None, 0), ("seed", -1, 0), ("seed", True, 0), ("seeds", "2", 1), ("seeds", 0, 1),
     ("threads", 0, 1), ("threads", "2", 1),
@@ -239,6 +270,9 @@ def test_numbers_that_are_none_are_refused_in_one_line(tmp_path, name, value, le
     with pytest.raises(ValueError) as error:
         fit(PARAMETERS | {"output_dir": str(tmp_path), "device": "cpu", name: value})
     assert str(error.value) == f"{name} is {value!r}: it must be a whole number, {least} or more"
+    if name == "threads":
+        with pytest.raises(ValueError, match="threads is .*: it must be a whole number, 1 or more"):
+            budget.fit_frames(PARAMETERS | {"output_dir": str(tmp_path), name: value})
 
 
 def test_stages_that_are_there_cost_nothing(tmp_path):

@@ -211,7 +211,9 @@ def test_figures_of_view_and_augmentation():
     frames = [frame_at(100, 30), frame_at(40, 90)]
     figure = figures_data.view_correction([frame.image for frame in frames], [examples.corrected(frame, size=64) for frame in frames])
     assert len(figure.axes) == 8 and "degrees off the axis" in figure.axes[0].get_title()
+    (alone,), _ = examples.augmented(frames[0], [(0, False)], 64)
     pictures, joints = examples.augmented(frames[0], [(0, False), (20, True)], 64)
+    assert np.array_equal(alone, pictures[0])  # whatever else is made of it
     figure = figures_data.augmentations(pictures, joints, ["as it is", "changed"])
     assert [axes.get_title() for axes in figure.axes] == ["as it is", "changed", "", ""]
     assert [len(axes.lines) for axes in figure.axes] == [0, 0, 20, 20]

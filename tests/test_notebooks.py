@@ -32,6 +32,7 @@ from handpose.records import available_cores
 from handpose.results import Results, obtain
 from handpose.runs import run_stages
 from handpose.trial import EXAMPLE, PRESET
+from tests.test_resume import checkout
 
 ROOT = Path(__file__).parents[1]
 ALL = ["align", "change_row", "claims", "data", "datasets", "decisions", "disentangle", "inside", "peers", "predict", "refine", "results", "row", "warmup"]
@@ -200,6 +201,23 @@ def test_more_cores_than_there_are_are_not_taken():
     assert f"--cores {here + 14}: this machine has {here}, so {here} are used" in text
     assert f"OMP_NUM_THREADS={here} NUMBA_NUM_THREADS=1 python -m handpose.notebook notebooks/data.ipynb" in text
     assert "so 1 are used" not in plan("--cores", "1", "--config", "preset=smoke")
+
+
+def test_what_a_page_shows_is_among_its_inputs(tmp_path):
+    """Also where the checkout lies in a folder called "runs", and of variants that were trained after the page was made."""
+    folder = checkout(tmp_path / "runs" / "checkout")
+    variant = "runs/results/synthetic-smoke+kcs_weight=4/D3-seed0/run.json"
+    for name in (variant, "tests/test_a.py", "book/runs/manifest.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    for beside in BESIDE.values():
+        (folder / "book" / "runs" / "results" / f"{beside.dataset}-{beside.preset}").mkdir(parents=True)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--dry-run", "--nolock", "--cores", "1", "--config", "preset=smoke"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    inputs = {output: given.split(", ") for given, output in re.findall(r"input: (.*)\n +output: (\S+)", done.stdout + done.stderr)}
+    pages = "runs/pages/synthetic-smoke-seed0"
+    assert variant in inputs[f"{pages}/decisions.ipynb"] and variant not in inputs[f"{pages}/claims.ipynb"]
+    assert {"tests/test_a.py", "book/runs/manifest.json", "book/method.md"} <= set(inputs["_build/html/.run-synthetic-smoke-seed0"])
 
 
 @pytest.mark.parametrize(

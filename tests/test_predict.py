@@ -513,3 +513,15 @@ def test_the_cost_is_a_table_and_bars():
     axes = cost_bars(errors, "all").axes[0]
     assert [bar.get_width() for bar in axes.patches] == [10, 12.5]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["all", "worse"]
+
+
+@pytest.mark.parametrize("row", ["Moon", "Iqbal"])
+def test_methods_that_predict_in_the_picture_are_measured_as_on_their_card(tiny, data, row):
+    """With everything given: in the table of what is given, and with a picture whose root is given."""
+    run, result = open_run(obtain(row, **tiny).folder / "run.json"), obtain(row, **tiny)
+    measured, everything = given.given(run, data), Results(result.folder.parent)
+    kept = everything.errors(row, 0).mean(1)
+    assert abs(measured.errors[given.ALL] - kept).max() < 0.5
+    predictor, frame = handpose.load(result.folder / "run.json"), pictures.evaluation_frame(everything, 3, pictures.evaluation_frames("tiny"))
+    pose = own_picture.pose_of(predictor, **own_picture.known(frame, everything.root_joint))
+    assert metrics.joint_errors(pose.relative[None], everything.target[3:4], everything.root_joint).mean() == pytest.approx(kept[3], abs=0.5)

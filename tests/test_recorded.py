@@ -1,16 +1,18 @@
 """The recorded run names what was deleted, edited or swapped in it, and is exchanged whole."""
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 
-from handpose import book, recorded
+from handpose import book, recorded, records
 from handpose.records import read_json, write_json
 
 ROOT = Path(__file__).parents[1]
@@ -83,7 +85,6 @@ def test_a_row_that_a_variant_leaves_as_it_is_may_stand_beside_it(runs):
     (variant / Path(RESULT).name).rename(variant / "A-seed0")
     [line] = recorded.disagreeing(runs)
     assert "A-seed0: its card is that of" in line
-
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -230,8 +231,90 @@ def test_an_exchange_that_ends_anywhere_leaves_the_old_or_the_new(tmp_path, monk
         assert texts in ({"a": "old", "b": "old"}, {"a": "new", "b": "new"})
         assert (texts["a"] == "old") == (end == 0)
         recorded.exchange(fresh, place) if fresh.exists() else None
-        assert [path.name for path in place.parent.iterdir()] == ["runs"] and (place / "b").read_text() == "new"
+        assert sorted(path.name for path in place.parent.iterdir()) == [".runs.lock", "runs"] and (place / "b").read_text() == "new"
     assert ends >= 4
+
+
+def started(call, *arguments):
+    """A thread that stands for another process: a lock holds between the two alike. It has had time to end when it is returned."""
+    thread = threading.Thread(target=call, args=arguments)
+    thread.start()
+    thread.join(0.3)
+    return thread
+
+
+@pytest.mark.parametrize("other", [recorded.settle, recorded.check])
+def test_who_comes_in_the_middle_of_an_exchange_waits(tmp_path, monkeypatch, other):
+    place, fresh, rename, came = tmp_path / "runs", tmp_path / ".runs.new", os.rename, []
+    for folder, text in ((place, "old"), (fresh, "new")):
+        folder.mkdir()
+        (folder / "a").write_text(text)
+        recorded.write_manifest(folder)
+
+    def slow(*paths):
+        rename(*paths)
+        if not came:
+            came.append(None)
+            came[:] = [started(other, place)]
+            assert came[0].is_alive()
+
+    monkeypatch.setattr(os, "rename", slow)
+    recorded.exchange(fresh, place)
+    came[0].join()
+    recorded.check(place)
+    assert (place / "a").read_text() == "new" and {path.name for path in tmp_path.iterdir()} == {".runs.lock", "runs"}
+
+
+@pytest.fixture
+def checkout(runs, tmp_path, monkeypatch):
+    """A checkout with a recorded run, pages to record in its place, and results to record beside it."""
+    pages = tmp_path / "runs" / "pages" / "synthetic-minutes-seed0-recorded"
+    pages.mkdir(parents=True)
+    nbformat.write(nbformat.read(runs / "row-B.ipynb", 4), pages / "row-B.ipynb")
+    shutil.copytree(recorded.RUNS / "results" / "synthetic-gpu", tmp_path / "runs" / "results" / "synthetic-gpu", copy_function=os.link)
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/runs/row-B\n")
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    monkeypatch.setattr(book, "picture", lambda path: None)
+    return tmp_path
+
+
+def test_one_process_at_a_time_records(checkout, runs, monkeypatch):
+    monkeypatch.setattr(recorded.seal, "__defaults__", (runs,))
+    monkeypatch.setattr(recorded.settled.__wrapped__, "__defaults__", (runs,))
+    todo = (["--beside", "synthetic-gpu"], ["--record", str(checkout / "runs" / "pages" / "synthetic-minutes-seed0-recorded")], ["--manifest"])
+    before = recorded.digests(runs)
+    with recorded.settled(runs):
+        others = [started(book.main, arguments) for arguments in todo]
+        assert all(other.is_alive() for other in others) and recorded.digests(runs) == before
+        assert not (runs.parent / ".runs.new").exists()
+    for other in others:
+        other.join()
+    recorded.check(runs)
+    assert {path.name for path in runs.glob("*.ipynb")} == {"row-B.ipynb"} and (runs / "results" / "synthetic-gpu" / "frames.npz").exists()
+
+
+def test_a_run_that_is_replaced_stays_when_the_new_one_fails(runs):
+    before = recorded.digests(runs)
+    for change in (better_card, lambda fresh: 1 / 0):
+        with pytest.raises((ValueError, ZeroDivisionError)), recorded.replaced(runs) as fresh:
+            shutil.copytree(runs, fresh)
+            change(fresh)
+        recorded.check(runs)
+        assert recorded.digests(runs) == before
+
+
+def test_a_recorded_run_where_nobody_may_write_is_checked(runs, monkeypatch):
+    """As if the disk could only be read: the test's user may be root, whom permissions don't stop."""
+
+    def refusing(path, mode="r", *arguments, **options):
+        if "w" in mode:
+            raise PermissionError(errno.EACCES, "barred", str(path))
+        return open(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(records, "open", refusing, raising=False)
+    recorded.check(runs)
+    with pytest.raises(PermissionError):
+        recorded.settle(runs.parent / "gone" / "runs")
 
 
 def test_the_build_stops_at_a_changed_file(tmp_path):

@@ -128,6 +128,53 @@ def test_a_preset_with_other_frames_keeps_labels_of_its_own(tiny):
     assert len(Results(other.folder.parent)) == 10
 
 
+def test_what_is_missing_of_a_result_is_made_again(tiny, tmp_path):
+    options = tiny | dict(output_dir=tmp_path)
+    first = obtain("B", **options)
+    wanted = {name: (first.folder / name).read_bytes() for name in ("predictions.npz", "history.json", "analysis.npz")}
+    for name in (*wanted, "../frames.npz"):
+        (first.folder / name).unlink()
+        again = obtain("B", **options)
+        assert (again.folder / name).exists() and again.card == first.card
+    assert {name: (first.folder / name).read_bytes() for name in ("predictions.npz", "history.json")} == {
+        name: content for name, content in wanted.items() if name != "analysis.npz"
+    }
+
+
+def test_other_code_that_analyses_makes_the_analysis_anew(tiny, tmp_path, monkeypatch):
+    options = tiny | dict(output_dir=tmp_path)
+    before = obtain("B", **options).card["analysis_code"]
+    monkeypatch.setattr(results.analysis, "analyse", lambda *_: pytest.fail("nothing has changed"))
+    obtain("B", **options)
+    obtain("B", analysed=False, **options)
+    monkeypatch.setattr(results, "source_digest", lambda *_: "other")
+    monkeypatch.setattr(results.analysis, "analyse", lambda *_: {"latent": np.ones((4, 128))})
+    now = obtain("B", **options)
+    assert now.card["analysis_code"] == "other" != before and list(now.analysis) == ["latent"]
+
+
+def test_labels_of_other_training_hands_get_their_mean_pose(tiny, everything, tmp_path):
+    data = runs.prepare_data("tiny", output_dir=tiny["output_dir"], progress=False)
+    path = tmp_path / "frames.npz"
+    results._save_frames(path, data)
+    first = path.read_bytes()
+    results._save_frames(path, data)
+    assert path.read_bytes() == first
+    fewer = dataclasses.replace(data, training=dataclasses.replace(data.training, **{
+        name: getattr(data.training, name)[:5] for name in ("crops", "pose", "target", "root", "scale", "rotation", "left", "visible", "frame")
+    }))  # fmt: skip
+    results._save_frames(path, fewer)
+    kept = results._unpack(path)
+    assert np.abs(kept["mean_pose"] - everything.mean_pose).max() > 0.5 and np.abs(kept["target"] - everything.target).max() < 0.01
+
+
+def test_a_narrow_latent_keeps_its_digits(tmp_path):
+    latents = np.random.default_rng(0).normal(size=(50, 8)) * np.logspace(-4, 1, 8)
+    np.savez(tmp_path / "a.npz", **results._pack(latent=latents))
+    back = results._unpack(tmp_path / "a.npz")["latent"]
+    assert (np.abs(back - latents).max(0) <= np.abs(latents).max(0) / 127 * 0.51).all()
+
+
 @pytest.mark.parametrize("shape, unit", [((7, 21, 3), 0.1), ((7, 64), 4 / 127)])
 def test_arrays_are_packed_within_half_a_unit(tmp_path, shape, unit):
     array = np.random.default_rng(0).uniform(-1, 1, shape)
@@ -197,6 +244,10 @@ def test_a_result_says_when_it_is_stale(whole, tiny, monkeypatch):
     assert whole.stale == ""
     monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(TINY, kcs_weight=1.0))
     assert whole.stale == "the settings of stage refine have changed"
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "VERSION", "9.9")
+        patch.setitem(PRESETS, "tiny", TINY)
+        assert whole.stale == "the preset's frames have changed"
     for name in ("training", "evaluation", "frame_size"):
         monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(TINY, **{name: getattr(TINY, name) + 1}))
         assert whole.stale == "the preset's frames have changed"

@@ -302,6 +302,14 @@ def test_broken_annotations_are_named_in_one_line(tmp_path, entries, says):
         load_annotations(path)
 
 
+def test_more_frames_than_names_are_refused(root, monkeypatch):
+    monkeypatch.setattr("handpose.data.rhd.MOST_FRAMES", 3)
+    assert len(RHD(root, "evaluation")) == 3
+    monkeypatch.setattr("handpose.data.rhd.MOST_FRAMES", 2)
+    with refused(ValueError, root / "evaluation" / "anno_evaluation.pickle", "3 frames, more than the 2 that have names", "unpack"):
+        RHD(root, "evaluation")
+
+
 def test_another_split_is_refused(root):
     with refused(ValueError, "training", "evaluation", "test"):
         RHD(root, "test")

@@ -195,6 +195,39 @@ def test_an_interrupted_write_goes_on(root, tmp_path, monkeypatch):
     assert not frames
 
 
+DAMAGES = {
+    "empty": lambda rows: b"",
+    "zeros": lambda rows: bytes(len(pickle.dumps(rows))),
+    "truncated": lambda rows: pickle.dumps(rows)[:-9],
+    "a row too few": lambda rows: pickle.dumps(rows[1:]),
+    "no list": lambda rows: pickle.dumps(dict(enumerate(rows))),
+}
+
+
+def unfinished(root, target):
+    """A copy of ``root`` whose evaluation set lacks its labels; the file of its one chunk's record, which is missing too."""
+    folder = shutil.copytree(root, target) / "evaluation"
+    (folder / "anno_evaluation.pickle").unlink()
+    (folder / "chunks").mkdir()
+    return folder / "chunks" / "00000.pickle"
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_record_is_drawn_again(root, tmp_path, how):
+    record = unfinished(root, tmp_path / "hands")
+    record.write_bytes(DAMAGES[how]([(row, {}) for row in labels_of(root, "evaluation").values()]))
+    target = write_synthetic(tmp_path / "hands", training=TRAINING, evaluation=EVALUATION, size=SIZE, workers=1)
+    assert digests(target) == digests(root)
+
+
+def test_a_record_that_does_not_come_back_is_said(root, tmp_path, monkeypatch):
+    record = unfinished(root, tmp_path / "hands")
+    monkeypatch.setattr(writer, "_write_chunk", lambda *_: record.write_bytes(b""))
+    with pytest.raises(ValueError, match="can't be read back: check the disk, then run this again") as error:
+        write_synthetic(tmp_path / "hands", training=TRAINING, evaluation=EVALUATION, size=SIZE, workers=1)
+    assert str(record.parent) in str(error.value) and "\n" not in str(error.value)
+
+
 def test_lost_pictures_are_drawn_again_and_labels_stay(root, tmp_path, monkeypatch):
     target, drawn, whole = shutil.copytree(root, tmp_path / "hands"), [], writer._write_frame
     (target / "training" / "mask" / "00003.png").unlink()
@@ -412,6 +445,70 @@ def test_compiled_kernels_go_when_a_source_changes(tmp_path):
     (tmp_path / "a.py").write_text("two")
     drop_stale(tmp_path)
     assert not kernel.exists()
+
+
+KERNEL = """
+from numba import njit
+{first}
+
+@njit(cache=True)
+def {name}():
+    return {value}
+"""
+
+
+def tiny_package(folder):
+    """The module that looks after kernels, in a package of two files, of which one calls a kernel of the other."""
+    from handpose.data.synthetic import kernels
+
+    folder.mkdir()
+    shutil.copy(kernels.__file__, folder / "kernels.py")
+    (folder / "__init__.py").write_text("from . import kernels")
+    (folder / "caller.py").write_text(KERNEL.format(first="from .callee import inner", name="outer", value="inner()"))
+    write_callee(folder, 1)
+    return folder
+
+
+def write_callee(folder, value):
+    (folder / "callee.py").write_text(KERNEL.format(first="", name="inner", value=value))
+
+
+def call_kernel(package, shown="len(outer.stats.cache_hits)", **places):
+    """What the kernel gives, how often it was found compiled, and the folder that Numba was told."""
+    own = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    places |= {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    code = f"from hands.caller import outer; import os; print(outer(), {shown}, os.environ.get('NUMBA_CACHE_DIR'))"
+    done = subprocess.run([sys.executable, "-c", code], env=own | places, cwd=package.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    value, hits, place = done.stdout.split()
+    return int(value), int(hits), place
+
+
+@pytest.mark.parametrize("where", ["beside the sources", "where the user says", "in the user's cache"])
+def test_no_kernel_runs_old_machine_code_of_another_file(tmp_path, where):
+    package, cache = tiny_package(tmp_path / "hands"), tmp_path / "cache"
+    places = {"HOME": str(cache), "XDG_CACHE_HOME": str(cache)}
+    if where == "where the user says":
+        places["NUMBA_CACHE_DIR"] = str(cache)
+    if where == "in the user's cache":
+        (package / "__pycache__").touch()  # a file, where even root can make no folder
+    told = []
+    for value in (1, 2):
+        write_callee(package, value)
+        found, hits, place = call_kernel(package, **places)
+        assert (found, hits) == (value, 0)
+        below = places if place == "None" else places | {"NUMBA_CACHE_DIR": place}  # of a process that it starts
+        assert call_kernel(package, **places) == call_kernel(package, **below) == (value, 1, place)
+        told.append(place)
+    if where == "beside the sources":
+        assert told == ["None", "None"]
+    else:
+        assert told[0] != told[1] and all(Path(place).is_relative_to(cache) for place in told)
+
+
+def test_kernels_that_are_not_compiled_need_no_place(tmp_path):
+    places = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_DISABLE_JIT": "1"}
+    assert call_kernel(tiny_package(tmp_path / "hands"), shown="0", **places) == (1, 0, str(tmp_path / "cache"))
 
 
 def test_kernels_find_a_place_where_neither_package_nor_home_can_be_written(tmp_path):

@@ -55,6 +55,13 @@ def test_what_the_plain_unpickler_reads_is_read(protocol):
     assert (read["text"], read["nested"]) == (value["text"], value["nested"])
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_many_small_arrays_are_no_repetition(protocol):
+    """Each names its type's text, its order and its encoding again."""
+    value = [np.array([index % 3], kind) for index in range(300) for kind in ("u1", "<f4", ">i2")] + [np.float32(1)] * 9
+    assert load_arrays(pickle.dumps(value, protocol)) == value
+
+
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize(
     "value",
@@ -103,11 +110,26 @@ def nested(depth, width):
     return value
 
 
+LONG = b"X" + struct.pack("<I", 2**20) + b"a" * 2**20
+BYTES = b"cnumpy\ndtype\n(U\x02u1tR"
+SIZE = b"J" + struct.pack("<i", 2**20) + b"\x85"
+#: One text in the file that becomes bytes over and over: what is called, with what, and how.
+REPEATED = {
+    "encoded": (b"c_codecs\nencode\nq\x00" + LONG + b"U\x06latin1\x86q\x01", b"h\x00h\x01R"),
+    "frombuffer": (b"cnumpy.core.numeric\n_frombuffer\nq\x00(" + LONG + BYTES + SIZE + b"U\x01Ctq\x01", b"h\x00h\x01R"),
+    "built": (
+        b"cnumpy.core.multiarray\n_reconstruct\nq\x00K\x00K\x00K\x00\x87q\x01(K\x01" + SIZE + BYTES + b"\x89" + LONG + b"tq\x02",
+        b"h\x00h\x01Rh\x02b",
+    ),
+}
 BOMBS = {
     "memo": b"\x80\x02}r\xff\xff\xff\x7f.",  # the unpickler in C sets 32 GB aside for this
     "bytes": MARKED + b"\x8e" + struct.pack("<Q", 2**40) + b".",
     "text": MARKED + b"\x8d" + struct.pack("<Q", 2**40) + b".",
     "bytearray": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
+    "granted": b"\x80\x05\x96" + struct.pack("<Q", 2**29) + b".",
+    **{name: b"\x80\x02" + once + again * 600 + b"." for name, (once, again) in REPEATED.items()},
+    "frames": pickle.dumps(dict.fromkeys(range(300_000), rhd_entry(0))),
     "shape": pickle.dumps({0: rhd_entry(0)}, 2).replace(b"K*K\x03\x86", b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86"),
     "nested": pickle.dumps({0: {"xyz": nested(9, 42), "uv_vis": nested(9, 42), "K": nested(9, 3)}}),
     "deep": b"\x80\x02}" + b"(" * 200_000 + b"t" * 200_000 + b"K\x01s.",
@@ -139,6 +161,21 @@ def test_bombs_get_neither_memory_nor_time(tmp_path):
     for line, path in zip(lines, paths, strict=True):
         assert line.startswith(str(path))
     assert int(grown) < 200 * 1024  # KiB
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_a_text_may_be_named_again_but_not_over_and_over(name):
+    once, again = REPEATED[name]
+    assert len(load_arrays(b"\x80\x02" + once + again * 3 + b".")) == 2**20
+    with refused(ValueError, "it repeats its texts over and over"):
+        load_arrays(b"\x80\x02" + once + again * 5 + b".")
+
+
+@pytest.mark.parametrize("size", [4, 2**29, 2**63, 2**64 - 1])
+def test_a_byte_array_is_as_long_as_what_is_there(size):
+    with refused(ValueError):
+        load_arrays(b"\x80\x05\x96" + struct.pack("<Q", size) + b"ab.")
+    assert load_arrays(b"\x80\x05\x96" + struct.pack("<Q", 2) + b"ab.") == bytearray(b"ab")
 
 
 def test_lists_are_numbers_only_in_their_shape():

@@ -20,8 +20,6 @@ _ICON = re.compile(r'("?)([\w-]+)\1:\[\d+,\d+,\[([^\[\]]*)\],"[0-9a-f]+",(?:"[^"
 def _copy(app, exception):
     if exception or app.builder.format != "html":
         return
-    for marker in Path(app.outdir).glob(".run-*"):
-        marker.unlink()  # it says whose pages these were
     vendor = Path(app.outdir) / "_static" / "vendor"
     vendor.mkdir(parents=True, exist_ok=True)
     (vendor / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")

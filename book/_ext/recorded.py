@@ -23,6 +23,8 @@ def _check(app):
         (Path(app.outdir) / ".buildinfo").unlink(missing_ok=True)
     Path(app.outdir).mkdir(parents=True, exist_ok=True)
     marker.touch()
+    for finished in Path(app.outdir).glob(".run-*"):  # says of which run the pages were, all of which may not stay
+        finished.unlink()
 
 
 def _done(app, exception):

@@ -17,6 +17,8 @@ SPLITS = ("training", "evaluation")
 #: Frames in the official download, and those that the field's loaders leave out as bad.
 OFFICIAL_COUNTS = {"training": 41258, "evaluation": 2728}
 BAD_FRAMES = {"training": (20500, 28140), "evaluation": (1012, 1324)}
+#: Frames of one split that the five digits of their names can number.
+MOST_FRAMES = 100_000
 #: Width and height of the official pictures, px.
 SIZE = (320, 320)
 _FARTHEST, _WIDEST = 1e3, 1e9  # metres, px: no hand is a kilometre away
@@ -26,8 +28,8 @@ def load_annotations(path):
     """Labels of one split: xyz (N, 42, 3) mm, uv (N, 42, 2) px, visible bool (N, 42), K (N, 3, 3), float32.
 
     Raises FileNotFoundError when the file is missing; ValueError, in one line with the path, when it is
-    no such pickle, asks for anything but numpy arrays, or its entries are missing, misshapen, not finite or no lengths,
-    pixels or camera.
+    no such pickle, asks for anything but numpy arrays, has more frames than names, or its entries are missing, misshapen,
+    not finite or no lengths, pixels or camera.
     """
     try:
         entries = load_arrays(read_bytes(path))
@@ -39,6 +41,8 @@ def load_annotations(path):
         raise ValueError(f"{path} can't be read as an RHD annotation ({error}): unpack the dataset again") from None
     if not isinstance(entries, dict) or not entries:
         raise ValueError(f"{path} holds no frames: unpack the dataset again")
+    if len(entries) > MOST_FRAMES:  # a few bytes each, where they share their labels
+        raise ValueError(f"{path} holds {len(entries)} frames, more than the {MOST_FRAMES} that have names: unpack the dataset again")
     if set(entries) != set(range(len(entries))):
         raise ValueError(f"{path}: frame ids are not 0..{len(entries) - 1}: unpack the dataset again")
     xyz = _column(path, entries, "xyz", (42, 3), lambda value: np.abs(value) < _FARTHEST)

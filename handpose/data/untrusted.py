@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 _LARGEST = 2**30
+_REPEATS = 4  # times the length of a pickle: so much text it may hand on in all, however often it names the same one
 
 
 def one_line(error):
@@ -123,7 +124,7 @@ _STAND_INS = {
         (f"{package}.{module}", name): function
         for package in ("numpy.core", "numpy._core")
         for module, name, function in (
-            ("multiarray", "_reconstruct", lambda *_: _Array()),
+            ("multiarray", "_reconstruct", lambda kind, shape, code: _Array()),
             ("multiarray", "scalar", _scalar),
             ("numeric", "_frombuffer", _frombuffer),
         )
@@ -145,18 +146,39 @@ class _ArraysOnly(pickle._Unpickler):
 
     dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in _REFUSED}  # noqa: RUF012
 
+    def __init__(self, data):
+        super().__init__(io.BytesIO(data), encoding="latin1")
+        self.texts_left = _REPEATS * len(data)
+
     def find_class(self, module, name):
         if (module, name) not in _STAND_INS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no RHD annotation needs")
         return _STAND_INS[module, name]
 
+    def _spend(self, given):
+        """Texts that are handed on may become bytes, new ones each time, though a few bytes of the file name one again."""
+        self.texts_left -= sum(len(value) for value in given if isinstance(value, str))
+        if self.texts_left < 0:
+            raise pickle.UnpicklingError("it repeats its texts over and over, which no RHD annotation needs")
+
+    def load_reduce(self):
+        given = self.stack.pop()
+        self._spend(given)
+        self.stack[-1] = self.stack[-1](*given)
+
     def load_build(self):
         state, target = self.stack.pop(), self.stack[-1]
         if not isinstance(target, _Array | _Type):
             raise pickle.UnpicklingError("it changes an object, which no RHD annotation needs")
+        if isinstance(target, _Array):
+            self._spend(state)
         target.finish(state)
         if isinstance(target, _Array):
             self.stack[-1] = target.value
+
+    def load_bytearray8(self):
+        """Holds what is there; Python's own makes it as long as the file says, before it reads."""
+        self.append(bytearray(self.read(struct.unpack("<Q", self.read(8))[0])))
 
     def _fill(self, target, pairs):
         if type(target) is not dict:
@@ -192,8 +214,9 @@ class _ArraysOnly(pickle._Unpickler):
     def load_long_binget(self):
         self._again(struct.unpack("<I", self.read(4))[0])
 
-    for _name, _load in [("BUILD", load_build), ("DICT", load_dict), ("SETITEM", load_setitem), ("SETITEMS", load_setitems),
-                         ("GET", load_get), ("BINGET", load_binget), ("LONG_BINGET", load_long_binget)]:  # fmt: skip
+    for _name, _load in [("REDUCE", load_reduce), ("BUILD", load_build), ("BYTEARRAY8", load_bytearray8), ("DICT", load_dict),
+                         ("SETITEM", load_setitem), ("SETITEMS", load_setitems), ("GET", load_get), ("BINGET", load_binget),
+                         ("LONG_BINGET", load_long_binget)]:  # fmt: skip
         dispatch[getattr(pickle, _name)[0]] = _load  # type: ignore[assignment]
     del _name, _load
 
@@ -201,7 +224,7 @@ class _ArraysOnly(pickle._Unpickler):
 def load_arrays(data):
     """What a pickle (bytes) of arrays of numbers and plain containers holds. Raises ValueError, in one line, for anything else."""
     try:
-        return _ArraysOnly(io.BytesIO(data), encoding="latin1").load()
+        return _ArraysOnly(data).load()
     except KeyError as error:
         raise ValueError(f"it uses the instruction or entry {one_line(error)}, which no RHD annotation needs") from None
     except Exception as error:  # a broken pickle can raise nearly anything

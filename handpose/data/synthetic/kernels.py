@@ -1,10 +1,11 @@
 """Keeps Numba's compiled kernels honest.
 
 Numba compares a cached kernel with the file it stands in, not with the kernels it calls from other files:
-after a change there it would run old machine code. So the cache goes whenever any file here has changed.
+after a change there it would run old machine code. So the cache beside the sources goes whenever any file here has changed.
 
-Numba keeps kernels beside their sources, or in the user's cache where that can't be written, and refuses to compile where
-neither can: then they are kept in a temporary folder.
+Numba keeps kernels where NUMBA_CACHE_DIR says, or beside their sources, or in the user's cache where that can't be written:
+outside the package in a folder that is named after the sources, since copies of other versions may keep theirs there too.
+Where none of these can be written it refuses to compile: then they are kept in a temporary folder.
 """
 
 import contextlib
@@ -38,18 +39,34 @@ def drop_stale(folder=HERE):
 
 
 def find_place():
-    """Where Numba finds no place for its cache, name it one: a folder for temporary files, of this user and these sources alone."""
+    """Where Numba would keep kernels outside the package, or nowhere, name it a folder for those of these sources alone."""
     try:
-        numba.njit(cache=True)(_digest)  # looks for a place; compiles nothing
+        kernel = numba.njit(cache=True)(_digest)  # looks for a place; compiles nothing
     except RuntimeError:
-        os.environ["NUMBA_CACHE_DIR"] = str(_own_folder())
-        numba.core.config.reload_config()
+        _keep_in(_own_folder())
+        return
+    stats = getattr(kernel, "stats", None)
+    if stats is None:  # NUMBA_DISABLE_JIT: the function came back as it was
+        return
+    found = Path(stats.cache_path)
+    shared = found.parent  # Numba adds a folder for each folder of sources
+    if found.name != "__pycache__" and not shared.name.endswith(_mark()):  # or a process above named it
+        _keep_in(shared / f"handpose-{_mark()}")
+
+
+def _keep_in(folder):
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    numba.core.config.reload_config()
+
+
+def _mark():
+    return _digest(HERE)[:16]
 
 
 def _own_folder():
     """A folder that nobody else can write: what Numba finds there, it runs."""
     user = os.getuid() if hasattr(os, "getuid") else 0
-    folder = Path(tempfile.gettempdir()) / f"handpose-{user}-{_digest(HERE)[:16]}"
+    folder = Path(tempfile.gettempdir()) / f"handpose-{user}-{_mark()}"
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()

@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from handpose.data.rhd import MOST_FRAMES
 from handpose.data.stb import HEIGHT, WIDTH
 from handpose.data.synthetic.factors import factors, table
 from handpose.data.synthetic.files import is_unfinished, replace, save_png, whole_files
 from handpose.data.synthetic.picture import render
 from handpose.data.synthetic.scene import SPLITS, draw_frame, label, project
 from handpose.data.synthetic.write_stb import write_sequences
-from handpose.data.untrusted import load_arrays
+from handpose.data.untrusted import load_arrays, read_bytes
 from handpose.records import available_cores, read_json
 from handpose.skeleton import RHD_ORDER
 
@@ -74,9 +75,17 @@ def _write_chunk(folder, seed, split, indices, size, record, progress):
     replace(record, lambda partial: partial.write_bytes(pickle.dumps(rows, protocol=4)))
 
 
-def _assemble(folder, split, records):
-    """Join the chunks' records into factors.csv and the pickle, which marks the set as complete."""
-    rows = [row for record in records for row in load_arrays(record.read_bytes())]
+def _rows(record, count):
+    """Labels and factors of the ``count`` frames of a chunk; None where its record is missing or damaged."""
+    try:
+        rows = load_arrays(read_bytes(record))
+    except (FileNotFoundError, ValueError):  # a power cut leaves files empty, or full of zeros
+        return None
+    return rows if isinstance(rows, list) and len(rows) == count else None
+
+
+def _assemble(folder, split, rows):
+    """Write factors.csv and the pickle, which marks the set as complete, of all frames' labels and factors."""
     text = table([values for _, values in rows])
     replace(folder / "factors.csv", lambda partial: partial.write_text(text))
     labels = {index: annotations for index, (annotations, _) in enumerate(rows)}
@@ -95,9 +104,13 @@ def _write_split(root, split, count, size, seed, workers):
             (range(first, min(first + CHUNK, count)), records / f"{first:05d}.pickle")
             for first in range(0, count, CHUNK)
         ]
-        missing = [(indices, record) for indices, record in chunks if not record.exists()]
+        rows = {record: _rows(record, len(indices)) for indices, record in chunks}
+        missing = [(indices, record) for indices, record in chunks if rows[record] is None]
         _draw(folder, seed, split, missing, size, workers, count)
-        _assemble(folder, split, [record for _, record in chunks])
+        rows |= {record: _rows(record, len(indices)) for indices, record in missing}
+        if None in rows.values():
+            raise ValueError(f"{records} holds a record that can't be read back: check the disk, then run this again")
+        _assemble(folder, split, [row for chunk in rows.values() for row in chunk])
     lost = _lost(folder, count)
     if lost:  # pictures that somebody removed; the labels stay
         records.mkdir(exist_ok=True)
@@ -137,8 +150,8 @@ def _check(layout, workers, **counts):
             raise ValueError(f"{name} is {value!r}; it must be a whole number") from None
         if counts[name] < 0:
             raise ValueError(f"{name} is {value}; it must be 0 or more")
-    if layout == "rhd" and max(counts["training"], counts["evaluation"]) > 100000:
-        raise ValueError("training and evaluation can be at most 100000: RHD's file names have five digits")
+    if layout == "rhd" and max(counts["training"], counts["evaluation"]) > MOST_FRAMES:
+        raise ValueError(f"training and evaluation can be at most {MOST_FRAMES}: RHD's file names have five digits")
     if not 32 <= counts["size"] <= 1024:
         raise ValueError(f"size is {counts['size']}; it must be 32 to 1024 pixels")
     return counts
