@@ -193,7 +193,7 @@ if effects:
         for effect in effects.values()
     )
     display(HTML(as_html(lines.set_index(pd.Index(effects, name="method")), link, f"The proposed method against each, {data_name}, preset {preset}")))
-    print("here the proposed method is " + standing(effects))
+    print(f"the proposed method, here: {standing(effects)}")
     for words, methods in standings(effects).items():
         print(f"{words}: {', '.join(methods) or 'none'}")
 told = [with_true_root(results, run) for run in shown.get(METHOD_THAT_SOLVES, ())]
