@@ -123,12 +123,12 @@ def standing(effects):
 
 
 def precisions(shown):
-    """In which precision each method's seeds were trained: a line of text for each. ``shown``: {method: list of ``Result``}."""
-    lines = []
+    """In which precision each method's seeds were trained: a line of text for those alike. ``shown``: {method: list of ``Result``}."""
+    alike = {}
     for method, runs in shown.items():
         seeds = {}
         for result in runs:
             seeds.setdefault(result.card["precision"], []).append(str(result.card["seed"]))
         said = (f"{precision} (seed{'s' * (len(found) > 1)} {', '.join(found)})" for precision, found in seeds.items())
-        lines.append(f"{method}: {' and '.join(said)}")
-    return lines
+        alike.setdefault(" and ".join(said), []).append(method)
+    return [f"{said}: {', '.join(methods)}" for said, methods in alike.items()]

@@ -232,8 +232,9 @@ def test_a_methods_seeds_are_named_by_their_precision():
     def run(seed, precision):
         return SimpleNamespace(card={"seed": seed, "precision": precision})
 
-    shown = {"Gu": [run(0, "bf16-mixed"), run(1, "32-true"), run(2, "32-true")], "proposed": [run(0, "bf16-mixed")]}
-    assert precisions(shown) == ["Gu: bf16-mixed (seed 0) and 32-true (seeds 1, 2)", "proposed: bf16-mixed (seed 0)"]
+    both = [run(0, "bf16-mixed"), run(1, "32-true"), run(2, "32-true")]
+    shown = {"Gu": both, "proposed": [run(0, "bf16-mixed")], "Yang": both}
+    assert precisions(shown) == ["bf16-mixed (seed 0) and 32-true (seeds 1, 2): Gu, Yang", "bf16-mixed (seed 0): proposed"]
 
 
 def effect_of(*per_seed):
