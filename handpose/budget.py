@@ -75,7 +75,7 @@ def fit(namespace, until=None, rows=()):
     """Say what this page costs here; returns (preset, threads, recorded) to go on with.
 
     ``namespace`` is the notebook's ``globals()`` after its parameters, ``until`` the stage that it ends with where that is not
-    the row's last, ``rows`` what it trains where it has no parameter ``row``. Outside of Colab the three are the
+    the row's last, ``rows`` what it trains where that is not its parameter ``row``. Outside of Colab the three are the
     parameters as they are. On Colab ``choose`` may change the preset, all cores are used, what is trained is kept in
     the Drive where one is connected, and a page that only reads results shows the recorded ones where there are no
     others. Raises ValueError where seed, seeds or threads is no number that can be.
@@ -94,7 +94,7 @@ def fit(namespace, until=None, rows=()):
             folder, _ = drive.keep(output_dir)
         if not has_row and not rows:
             preset, recorded = _results_for(preset, dataset, output_dir)
-    rows = (namespace["row"],) if has_row else rows
+    rows = rows or ((namespace["row"],) if has_row else ())
     if not rows:
         kind = "the recorded results" if recorded else f"the results in {namespace['output_dir']}"
         print(f"{_where(device, threads)}; shows {kind} of preset {preset}, trains nothing")

@@ -65,7 +65,7 @@ def _analysis(results, row, seed, needed):
 def gradient_norms(result):
     """Mean gradient norm of each watched layer, an epoch of the first stage a line: DataFrame (epochs, layers)."""
     norms = [epoch["gradients"] for epoch in result.history if epoch["stage"] == "disentangle" and epoch.get("gradients")]
-    if not norms:
+    if not norms or result.card.get("precision") == "16-mixed":  # older code stored those of float16 as they are scaled
         raise FileNotFoundError(f"{result.folder} holds no gradient norms")
     return pd.DataFrame(norms)
 

@@ -287,14 +287,14 @@ def stage_settings(stage, row, preset, seed):
 
 
 def stage_owner(stage, row):
-    """Name of the first row that trains the very stage that ``row`` needs, or else of the plainest; "warmup" for the warm-up."""
+    """Name of the first row that ends with the very stage that ``row`` needs, or else of the plainest; "warmup" for the warm-up."""
     if stage == "warmup":
         return "warmup"
     if isinstance(find_row(row), Peer):
         return row_name(find_row(row))
     wanted = _parts(stage, find_row(row))
     for name, other in (ROWS | CONTROLS).items():
-        if stage in other.stages and _parts(stage, other) == wanted:
+        if stage == other.stages[-1] and _parts(stage, other) == wanted:
             return name
     plainest = Row(**dict(zip(_STAGE_SETTINGS[stage], wanted)))
     candidates = (plainest, replace(plainest, longer=True), replace(plainest, longest=True))
@@ -360,6 +360,10 @@ def find_row(row):
         return row
     parts = str(row).split("+")
     if len(set(parts)) == len(parts) and set(parts) <= set(PARTS):
+        if sum(part in parts for part in ("longer", "longest", "kcs", "geo")) > sum(part in parts for part in ("kcs", "geo")) > 0:
+            raise ValueError(f"row {row!r}: a control has no new loss, so no kcs and no geo beside longer or longest")
+        if {"longer", "longest"} <= set(parts):
+            raise ValueError(f"row {row!r}: longer or longest, not both")
         return Row(**dict.fromkeys(parts, True))  # type: ignore[arg-type]
     return _find(ROWS | CONTROLS | PEERS, "row", row)
 

@@ -92,6 +92,7 @@ def disagreeing(runs=RUNS):
 
 
 def _of_result(folder, card):
+    from .experiments import find_row
     from .results import Result
 
     lines, result = [], Result(folder)
@@ -99,6 +100,8 @@ def _of_result(folder, card):
     plain = folder.parent.name.partition("+")[0]  # the run of a row that a variant's change leaves as it is
     if place not in (f"{folder.parent.name}/{folder.name}", f"{plain}/{folder.name}"):
         lines.append(f"its card is that of {place}")
+    if card["row"] != "warmup" and card["stage"] != find_row(card["row"]).stages[-1]:
+        lines.append(f"its card is of stage {card['stage']}, which is not the row's last")
     measured = _measured(folder, result)
     for name, value in measured.items():
         if not abs(card["metrics"][name] - value) <= _ROUNDING[name]:  # NaN too

@@ -271,7 +271,7 @@ def labels_of(folder):
 
 
 def _save_frames(path, data):
-    split, root = data.evaluation, data.root_joint
+    split, root, sample = data.evaluation, data.root_joint, np.array(data.evaluation.crops[:8])
     fingerprint = digest([split.target.tobytes().hex(), split.frame.tolist(), root])
     if path.exists():
         kept = _unpack(path)
@@ -280,6 +280,7 @@ def _save_frames(path, data):
         same = "root" in kept and np.abs(kept["mean_pose"] - _centred(mean_pose(data), root)).max() < 0.11
         if same and np.array_equal(kept["visible"], split.visible):  # other hands to learn from have another mean
             return
+        sample = kept["sample"]  # a changed setting may cut the crops otherwise
     factors, table = {}, data.root / "evaluation" / "factors.csv"
     if table.exists():
         lines = pd.read_csv(table).set_index("frame").loc[split.frame]
@@ -288,7 +289,7 @@ def _save_frames(path, data):
     with atomic_path(path) as temporary:
         np.savez_compressed(
             temporary, **_pack(target=_centred(split.target, root), mean_pose=_centred(mean_pose(data), root), root=split.root[:, None]), **factors,
-            visible=split.visible, left=split.left, frame=split.frame, sample=np.array(split.crops[:8]),
+            visible=split.visible, left=split.left, frame=split.frame, sample=sample,
             root_joint=root, fingerprint=fingerprint,
         )  # fmt: skip
 

@@ -115,3 +115,35 @@ def per_finger_table(results, rows, seeds=None):
     """MEPE (mm) of the wrist and of each finger's four joints, mean over seeds: DataFrame (wrist and 5 fingers, rows)."""
     joints = per_joint_table(results, rows, seeds)
     return joints.groupby([finger_of(joint) for joint in range(21)]).mean().loc[["wrist", *FINGERS]].rename_axis("finger")
+
+
+def trained_apart(shown):
+    """What is not alike in how rows were trained, lines of text: their precisions, and the warm-ups that they start from.
+
+    ``shown``: {row or method: list of ``Result``, one a seed}. Empty where nothing differs.
+    """
+    cards = {name: [result.card for result in runs] for name, runs in shown.items()}
+    lines = _differing(cards, lambda card: card["precision"], "not all are trained in the same precision:")
+    warmups = list(dict.fromkeys(_warmup(card) for each in cards.values() for card in each))
+    return lines + _differing(
+        cards, lambda card: f"warm-up {warmups.index(_warmup(card)) + 1}" if _warmup(card) else "no warm-up",
+        "not all start from the same warm-up of the backbone; its settings are the same, the machine or the code is another:",
+    )
+
+
+def _warmup(card):
+    return card["stages"].get("warmup", {}).get("identity", "")
+
+
+def _differing(cards, value, heading):
+    """``heading`` and a line for the names whose seeds are alike, where not all have the same ``value``."""
+    if len({value(card) for each in cards.values() for card in each}) < 2:
+        return []
+    alike = {}
+    for name, each in cards.items():
+        seeds = {}
+        for card in each:
+            seeds.setdefault(value(card), []).append(str(card["seed"]))
+        said = (f"{what} (seed{'s' * (len(found) > 1)} {', '.join(found)})" for what, found in seeds.items())
+        alike.setdefault(" and ".join(said), []).append(name)
+    return [heading, *(f"  {said}: {', '.join(names)}" for said, names in alike.items())]

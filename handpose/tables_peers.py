@@ -120,15 +120,3 @@ def standing(effects):
         return f"undecided against {len(effects)} (one seed)"
     better, worse, undecided = map(len, standings(effects).values())
     return f"better than {better} of {len(effects)}, worse than {worse}, undecided against {undecided}"
-
-
-def precisions(shown):
-    """In which precision each method's seeds were trained: a line of text for those alike. ``shown``: {method: list of ``Result``}."""
-    alike = {}
-    for method, runs in shown.items():
-        seeds = {}
-        for result in runs:
-            seeds.setdefault(result.card["precision"], []).append(str(result.card["seed"]))
-        said = (f"{precision} (seed{'s' * (len(found) > 1)} {', '.join(found)})" for precision, found in seeds.items())
-        alike.setdefault(" and ".join(said), []).append(method)
-    return [f"{said}: {', '.join(methods)}" for said, methods in alike.items()]

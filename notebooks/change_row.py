@@ -103,7 +103,7 @@ recorded = recorded or comes_along(row, changed, dataset, seed, data_root)
 threads = threads or min(4, available_cores())
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-changed, threads, recorded = fit(globals() | {"preset": changed})
+changed, threads, recorded = fit(globals() | {"preset": changed}, rows=(row,))
 where = dict(dataset=dataset, output_dir=project_path(output_dir), recorded=recorded)
 options = dict(where, data_root=project_path(data_root), seed=seed, threads=threads, device=device)
 
@@ -177,10 +177,11 @@ HTML(as_html(trial_table(curves, measured), link="", caption=f"Trained on what, 
 
 # %% [markdown]
 # Two trainings differ by chance alone, and one seed does not say by how much. `make batch` runs several seeds of your row, beside
-# the baseline and, where your row has more stages, a control that trains as long:
+# the baseline and, of a row with `align`, a control that trains as long:
 
 # %% tags=["hide-input"]
-controls = [replace(parts, kcs=False, geo=False, longer=True)] if kcs or geo else [replace(parts, align=False, longer=True)] if align else []
+without = dict(kcs=False, geo=False) if kcs or geo else dict(align=False)
+controls = [replace(parts, longer=True, **without)] if align else []
 print(f'make batch ROWS="{" ".join(dict.fromkeys(["baseline", row, *map(row_name, controls)]))}" SEEDS="0 1 2" PRESET={changed}')
 
 # %% [markdown]

@@ -72,9 +72,8 @@ from handpose.claims import (
 from handpose.experiments import CONTROLS, ROWS
 from handpose.notebook import glue, project_path, show_run
 from handpose.results import ANALYSED, Results, results_folder
-from handpose.tables import counted
+from handpose.tables import counted, trained_apart
 from handpose.tables_html import amount, as_html, claims_frame, claims_html
-from handpose.tables_peers import precisions
 
 results = Results(results_folder(preset, dataset, project_path(output_dir), recorded))
 seeds = {row: results.seeds(row) for row in ROWS | CONTROLS}
@@ -90,12 +89,8 @@ if missing:
 stale = {row: results[row, seed].stale for row in run for seed in seeds[row] if results[row, seed].stale}
 for row, reason in stale.items():
     print(f"stale: row {row}: {reason}")
-runs = {row: [results[row, seed] for seed in seeds[row]] for row in run}
-if len({result.card["precision"] for of_row in runs.values() for result in of_row}) > 1:
-    print("not all are trained in the same precision:", *precisions(runs), sep="\n  ")
-warmups = {result.card["stages"]["warmup"]["identity"] for of_row in runs.values() for result in of_row if "warmup" in result.card["stages"]}
-if len(warmups) > 1:
-    print(f"the backbone was warmed up {len(warmups)} times, with the same settings, on different machines or by different versions of the code")
+for line in trained_apart({row: [results[row, seed] for seed in seeds[row]] for row in run}):
+    print(line)
 
 # %% [markdown]
 # ## The error
@@ -150,8 +145,9 @@ show_claims("error", "What each part does to the error")
 # - **Control.** Stages 2 and 3 also train longer. A control is the same network trained on for as long, without the new
 #   part. Where a control was run the verdict is on the row against the control, since both have seen as many images.
 #   The control of the whole method is `baseline-longer`: the baseline, trained on for as long as stages 2 and 3 take together.
-# - **Trained apart.** Where rows differ in precision, or start from a backbone warmed up another time, it is said above. What
-#   such a change comes to is measured on [How fast it is](../speed.md): rows trained again with other code on another processor.
+# - **Trained apart.** Where rows differ in precision, or start from another warm-up of the backbone, it is said above. A control then
+#   does not go on from the very networks of the row that it is a control of, but from others trained alike. What that comes to is
+#   measured on [How fast it is](../speed.md): rows trained again with other code on another processor.
 # - **Linear decoder.** "It does not gain" counts as supported only if it loses; that it gains nothing at all can't be shown.
 #   What the claim comes down to is the line after it, the difference between the two decoders' gains.
 # - **What the intervals leave out.** Frames count as independent of each other, though some show the same subject. The seeds
@@ -239,7 +235,7 @@ if probed:
 # Evaluation frames were drawn again with all the same but the background, or the light. How far the prediction moves
 # says directly how much they matter to a network; "error grows by" says whether it gets worse. A network that always
 # answers much the same moves little too, so read it beside the error. These pictures are kept of five rows, none of them a control:
-# the baseline trains for less long than the whole method, and some of a difference between these two may be that.
+# the baseline trains for less time than the whole method, and some of a difference between these two may be that.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 drawn_again = {row: [seed for seed in seeds[row] if was_analysed(results[row, seed], "pair")] for row in ANALYSED}

@@ -19,9 +19,10 @@
 # The paper's Table 3 and figure 3 set its method beside seven others, whose figures it quotes: measured by others, under
 # protocols that differ ([what is known of that](../peers.md)). Here all of them are trained on the same frames, with the
 # same crops and augmentation, with the same number of training steps, and measured by one script. (Two differ in what these steps are:
-# Spurr et al. spend a third of them on poses alone, and Zimmermann and Brox's lifting trains as long again without pictures. The table
+# a third of Spurr et al.'s encode no picture, and Zimmermann and Brox's lifting trains as long again without pictures. The table
 # of costs says how many pictures each has looked at.) Each may know the same: which hand it is, where its root is, and how large it
-# is. Moon et al. use the root's true depth; Iqbal et al. solve for it, as the original does; the others need none. The table at the end of the page has what each uses.
+# is. Moon et al. use the root's true depth; Iqbal et al. solve for it, as the original does; the others need none. The table at the end
+# of the page has what each uses.
 #
 # None is its authors' code. Each is written anew from what is known of it; what was not known had to be decided, and what does
 # not fit small pictures had to be scaled down. The end of this page says which. So this
@@ -85,9 +86,9 @@ from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.peers import what_we_know
 from handpose.results import Results, dataset_name, obtain, results_folder
 from handpose.runs import measure
-from handpose.tables import MEAN_POSE, METHODS, mean_and_spread, seeds_of
+from handpose.tables import MEAN_POSE, METHODS, mean_and_spread, seeds_of, trained_apart
 from handpose.tables_html import as_html, verdict_html
-from handpose.tables_peers import comparison_table, peers_effects, peers_table, precisions, standing, standings, with_true_root
+from handpose.tables_peers import comparison_table, peers_effects, peers_table, standing, standings, with_true_root
 
 # %% [markdown]
 # ## The runs
@@ -127,8 +128,8 @@ if missing:
 fewer = [f"{method} ({len(runs)})" for method, runs in shown.items() if len(runs) < seeds]
 if fewer:
     print(f"run with fewer than {seeds} seeds: {', '.join(fewer)}")
-if len({result.card["precision"] for result in everyone}) > 1:
-    print("not all are trained in the same precision (what that comes to is measured on the page How fast it is):", *precisions(shown), sep="\n  ")
+for line in trained_apart(shown):
+    print(line)
 
 # %% [markdown]
 # ## Table 3, measured
@@ -197,7 +198,7 @@ if effects:
     for words, methods in standings(effects).items():
         print(f"{words}: {', '.join(methods) or 'none'}")
 told = [with_true_root(results, run) for run in shown.get(METHOD_THAT_SOLVES, ())]
-if told and told[0] is not None:
+if told and all(pose is not None for pose in told):
     solved, given = ([measure(pose, results.target, results.visible, results.root_joint)["mepe"] for pose in poses]
                      for poses in ([run.predicted for run in shown[METHOD_THAT_SOLVES]], told))
     print(f"{METHOD_THAT_SOLVES}: {mean_and_spread(solved, 2)} mm as it solves for the root's depth, "

@@ -84,7 +84,7 @@ from handpose.experiments import CONTROLS, OWN_ROWS, ROWS, TABLE_1, TABLE_2, fin
 from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.results import Results, dataset_name, results_folder
 from handpose.runs import measure
-from handpose.tables import MEAN_POSE, METHODS, ablation_table, mean_and_spread, per_finger_table, per_joint_table, seeds_of
+from handpose.tables import MEAN_POSE, METHODS, ablation_table, mean_and_spread, per_finger_table, per_joint_table, seeds_of, trained_apart
 from handpose.tables_html import as_html
 from handpose.tables_peers import comparison_table
 
@@ -114,6 +114,8 @@ for row, runs in shown.items():
         if result.stale:
             print(f"stale: row {row}, seed {result.card['seed']}: {result.stale}")
 everyone = [result for runs in shown.values() for result in runs]
+for line in trained_apart(shown):
+    print(line)
 data_name, link = dataset_name(everyone[0].card), "row-{}.html" if links else ""
 
 # %% [markdown]

@@ -78,7 +78,7 @@ from handpose.experiments import PEERS, find_row, row_stages, stage_owner
 from handpose.notebook import project_path, show, show_card, show_pictures, show_run
 from handpose.results import Results, obtain, results_folder
 from handpose.runs import measure
-from handpose.tables import mean_and_spread, seeds_of
+from handpose.tables import mean_and_spread, seeds_of, trained_apart
 from handpose.tables_html import as_html
 
 where = dict(preset=preset, dataset=dataset, output_dir=project_path(output_dir), recorded=recorded)
@@ -119,6 +119,8 @@ print(f"the paper, on RHD: MEPE {parts.paper:.2f} mm" if parts.paper else "not i
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 base_seeds = seeds_of(everything, base, chosen) if base else []
+for line in trained_apart({row: results, base: [everything[base, number] for number in base_seeds]}):
+    print(line)
 table = pd.DataFrame({"MEPE (mm)": np.round(mepe, 2), "AUC 20-50": [f"{one:.3f}" for one in auc]}, index=pd.Index(chosen, name="seed"))
 if base_seeds:
     base_mepe = pd.Series({number: everything.errors(base, number).mean() for number in base_seeds})

@@ -97,7 +97,7 @@ def test_a_t4_trains_the_whole_method_at_the_papers_size_within_a_free_session()
     assert training_seconds("refine", "paper", A100) < 0.5 * training_seconds("refine", preset, T4)
 
 
-@given(st.sampled_from(list(PRESETS)), st.sampled_from(["disentangle", "align", "refine", "further"]), st.integers(1, 16))
+@given(st.sampled_from(list(PRESETS)), st.sampled_from(["disentangle", "align", "refine", "further", "onward"]), st.integers(1, 16))
 def test_more_threads_pictures_and_pixels_cost_as_they_should(preset, stage, threads):
     one = training_seconds(stage, preset, CPU)
     assert training_seconds(stage, preset, CPU, threads) == pytest.approx(one / threads)
@@ -239,6 +239,17 @@ def test_a_page_that_is_run_twice_costs_the_same(on_colab, tmp_path, capsys):
     first = fit(namespace), capsys.readouterr().out
     again = fit(namespace | {"row": "D3"}), capsys.readouterr().out
     assert first == again and first[0][::2] == ("desktop", True)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_page_that_makes_its_row_up_trains_it(tmp_path, capsys, on_colab, monkeypatch, gpu):
+    """As the page "Change this row" does, whose parameters are a row's parts."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    namespace = {"injection": True, "kcs": True, "preset": "minutes", "dataset": "synthetic", "data_root": "", "output_dir": str(tmp_path),
+                 "recorded": False, "seed": 0, "device": "cpu" if not gpu else "auto"}  # fmt: skip
+    check_parameters(namespace, *namespace)
+    assert fit(namespace | {"preset": "minutes+kcs_weight=1", "row": "injection+kcs"}, rows=("injection+kcs",))[::2] == ("minutes+kcs_weight=1", False)
+    assert "left to train: " in capsys.readouterr().out
 
 
 def test_rows_share_their_stages():

@@ -1,12 +1,15 @@
+import json
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from test_tables import HANDS, moved_by, write_results
 
 from handpose import claims
-from handpose.claims import CLAIMS, Claim, claims_table, effect, measure_claims, measures_table, paper_change
+from handpose.claims import CLAIMS, Claim, claims_table, effect, gradient_norms, measure_claims, measures_table, paper_change
 from handpose.effects import paired_effect, t_interval, verdict
 from handpose.experiments import CONTROLS, ROWS
+from handpose.results import Results
 from handpose.tables_html import amount, interval
 
 
@@ -263,3 +266,13 @@ def test_the_forest_plot_shows_every_effect_and_the_claimed_side(results):
     dots = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
     assert dots == pytest.approx([one.against_base.mean for one in shown])
     plt.close("all")
+
+
+def test_gradients_that_float16_has_scaled_are_none(tmp_path):
+    history = [{"stage": "disentangle", "gradients": {"backbone, first layer": 1.0}}]
+    results = write_results(tmp_path, {("A", 0): moved_by(9.0)}, {("A", 0): history})
+    assert len(gradient_norms(results["A", 0])) == 1
+    card = tmp_path / "A-seed0" / "run.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"precision": "16-mixed"}))
+    with pytest.raises(FileNotFoundError, match="no gradient norms"):
+        gradient_norms(Results(tmp_path)["A", 0])

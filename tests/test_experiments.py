@@ -68,6 +68,18 @@ def test_twelve_rows_of_one_seed_cost_twelve_trainings():
     assert len({(stage, owner) for owner, stage in trainings if stage == "refine"}) == 3
 
 
+def test_no_result_of_a_row_can_be_that_of_an_earlier_stage():
+    for row in (*ROWS, *CONTROLS, "injection+align+kcs", "disentangle+longest", "concat+disentangle+align"):
+        for stage in find_row(row).stages:
+            assert find_row(stage_owner(stage, row)).stages[-1] == stage
+
+
+@pytest.mark.parametrize("row", ["kcs+longest", "longer+geo", "align+kcs+longer", "longer+longest"])
+def test_a_control_has_no_new_loss(row):
+    with pytest.raises(ValueError, match="no new loss|not both"):
+        find_row(row)
+
+
 def test_every_row_ends_with_a_stage_of_its_own_but_the_one_the_paper_prints_twice():
     last = {row: stage_owner(find_row(row).stages[-1], row) for row in ROWS | CONTROLS}
     assert {row for row, owner in last.items() if row != owner} == {"injection-pose"}

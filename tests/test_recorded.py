@@ -1,6 +1,7 @@
 """The recorded run names what was deleted, edited or swapped in it, and is exchanged whole."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -85,6 +86,12 @@ def test_a_row_that_a_variant_leaves_as_it_is_may_stand_beside_it(runs):
     (variant / Path(RESULT).name).rename(variant / "A-seed0")
     [line] = recorded.disagreeing(runs)
     assert "A-seed0: its card is that of" in line
+
+
+def test_a_card_of_an_earlier_stage_is_no_result_of_its_row(runs):
+    card = json.loads((runs / RESULT / "run.json").read_text())
+    rewrite(runs / RESULT / "run.json", json.dumps(card | {"stage": "warmup"}).encode())
+    assert any("its card is of stage warmup, which is not the row's last" in line for line in recorded.disagreeing(runs))
 
 
 @pytest.mark.parametrize("name", KINDS)

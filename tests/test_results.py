@@ -1,6 +1,8 @@
 import dataclasses
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from handpose import explorer, recorded, results, runs
 from handpose.experiments import PRESETS
 from handpose.metrics import mepe
 from handpose.results import Results, obtain, results_folder
+
+ROOT = Path(__file__).parents[1]
 
 TINY = dataclasses.replace(PRESETS["smoke"], training=40, evaluation=12, batch=16, disentangle_epochs=1)
 
@@ -72,6 +76,30 @@ def test_the_card_counts_all_stages(whole):
     assert card["seconds"] == pytest.approx(sum(stage["seconds"] for stage in card["stages"].values()))
     assert (card["row"], card["paper"], card["stage"]) == ("D3", 13.88, "refine")
     assert [epoch["stage"] for epoch in whole.history] == ["warmup", "disentangle", "align", "align", "refine"]
+
+
+def test_the_chapter_says_what_every_field_of_a_card_is(whole):
+    table = (ROOT / "book" / "reproduce.md").read_text().split(":name: tab-run-card")[1].split("```")[0]
+    assert set(whole.card) <= set(re.findall(r"`(\w+)`", table))
+
+
+def test_a_control_is_not_replaced_by_the_stage_before(tiny):
+    whole = obtain("baseline-longer", **tiny)
+    before = obtain("baseline-longer", "further", **tiny)
+    assert (whole.card["stage"], before.card["stage"]) == ("onward", "further") and before.folder.name == "longer-seed0"
+    assert Results(whole.folder.parent)["baseline-longer", 0].card == whole.card
+
+
+def test_changed_crops_leave_the_labels_of_the_plain_preset(tiny, tmp_path):
+    options = tiny | dict(output_dir=tmp_path)
+    plain = obtain("baseline", **options)
+    path = plain.folder.parent / "frames.npz"
+    with np.load(path) as arrays:
+        older = {name: arrays[name] for name in arrays.files if not name.startswith("root|")}
+    np.savez_compressed(path, **older)
+    obtain("baseline", **options | dict(preset="tiny+view=homography"))
+    kept = Results(plain.folder.parent)
+    assert np.array_equal(kept.sample, older["sample"]) and kept.root is not None
 
 
 def test_a_stage_is_the_result_of_the_row_that_ends_with_it(tiny, whole):

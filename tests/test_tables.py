@@ -13,9 +13,9 @@ from handpose.experiments import TABLE_3, find_preset
 from handpose.metrics import root_of
 from handpose.results import RECORDED, Results
 from handpose.skeleton import JOINTS
-from handpose.tables import PAPER, PROTOCOLS, ablation_table, counted, mean_and_spread, per_finger_table, per_joint_table
+from handpose.tables import PAPER, PROTOCOLS, ablation_table, counted, mean_and_spread, per_finger_table, per_joint_table, trained_apart
 from handpose.tables_html import amount, as_html, claims_html, interval, verdict_html
-from handpose.tables_peers import comparison_table, peers_effects, peers_table, precisions, standing, standings, with_true_root
+from handpose.tables_peers import comparison_table, peers_effects, peers_table, standing, standings, with_true_root
 
 HANDS = np.random.default_rng(0).uniform(-60, 60, (10, 21, 3)).round(2)
 HANDS -= ((HANDS[:, 0] + HANDS[:, 9]) / 2).round(2)[:, None]  # relative to the root, but for a rounding
@@ -228,13 +228,21 @@ def test_seeds_are_counted_in_words():
     assert counted({"A": [0, 1], "B": [0]}) == "A: 2, B: 1" and counted({"A": [7]}) == "A: 1"
 
 
-def test_a_methods_seeds_are_named_by_their_precision():
-    def run(seed, precision):
-        return SimpleNamespace(card={"seed": seed, "precision": precision})
+def test_what_is_not_alike_in_training_is_said():
+    def run(seed, precision, warmup="a"):
+        return SimpleNamespace(card={"seed": seed, "precision": precision, "stages": {"warmup": {"identity": warmup}} if warmup else {}})
 
     both = [run(0, "bf16-mixed"), run(1, "32-true"), run(2, "32-true")]
     shown = {"Gu": both, "proposed": [run(0, "bf16-mixed")], "Yang": both}
-    assert precisions(shown) == ["bf16-mixed (seed 0) and 32-true (seeds 1, 2): Gu, Yang", "bf16-mixed (seed 0): proposed"]
+    assert trained_apart(shown) == [
+        "not all are trained in the same precision:",
+        "  bf16-mixed (seed 0) and 32-true (seeds 1, 2): Gu, Yang",
+        "  bf16-mixed (seed 0): proposed",
+    ]
+    heading, *lines = trained_apart({"A": [run(0, "32-true")], "B": [run(0, "32-true", "b")], "C": [run(3, "32-true", "")]})
+    assert "not all start from the same warm-up" in heading
+    assert lines == ["  warm-up 1 (seed 0): A", "  warm-up 2 (seed 0): B", "  no warm-up (seed 3): C"]
+    assert trained_apart({"A": [run(0, "32-true")], "B": [run(1, "32-true")]}) == trained_apart({}) == trained_apart({"A": []}) == []
 
 
 def effect_of(*per_seed):
