@@ -113,10 +113,10 @@ def standings(effects):
 
 
 def standing(effects):
-    """``standings`` in words: "better than 3 of 7, worse than 2, undecided against 2"."""
+    """``standings`` in words: "better than 3, worse than 2, 2 undecided"."""
     if not effects:
         return NOT_RUN
     if max(len(effect.seeds) for effect in effects.values()) < 2:
-        return f"undecided against {len(effects)} (one seed)"
+        return f"{len(effects)} undecided (one seed)"
     better, worse, undecided = map(len, standings(effects).values())
-    return f"better than {better} of {len(effects)}, worse than {worse}, undecided against {undecided}"
+    return f"better than {better}, worse than {worse}, {undecided} undecided"

@@ -254,8 +254,8 @@ def test_where_the_proposed_method_stands_is_counted_by_verdicts():
     effects = {"Gu": clear, "Moon": effect_of(1.0, 1.1, 0.9), "Yang": split, "Iqbal": alone}
     assert alone.high < 0  # and still no verdict
     assert standings(effects) == {"better than": ["Gu"], "worse than": ["Moon"], "undecided against": ["Yang", "Iqbal"]}
-    assert standing(effects) == "better than 1 of 4, worse than 1, undecided against 2"
-    assert standing({"Iqbal": alone}) == "undecided against 1 (one seed)" and standing({}) == "not run"
+    assert standing(effects) == "better than 1, worse than 1, 2 undecided"
+    assert standing({"Iqbal": alone}) == "1 undecided (one seed)" and standing({}) == "not run"
 
 
 def test_with_the_true_root_each_joint_stays_on_its_ray():
