@@ -13,9 +13,8 @@ import torch
 from . import metrics
 from .data.augment import warp
 from .geometry import restore_pose
-from .peers.picture import camera_of, root_depth
 from .placement import estimate_root
-from .predictor import crop_square, default_camera, hand_crop
+from .predictor import default_camera, hand_crop, lifted
 
 ALL = "everything given"
 ONLY = "only hand and a box by eye"
@@ -74,7 +73,8 @@ def given(run, data, count=256, seed=0):
             scales = scale if length == "true" else np.full(len(part), run.card["scale_mm"])
             images = warp(torch.from_numpy(crops), torch.zeros(len(part), 21, 3), settings["size"]).images
             if getattr(networks, "in_picture", False):
-                pose = _lifted(networks, images, (cameras, boxes, left, rotations, settings["view"]), None if case == ONLY else root, scales)
+                place = None if case == ONLY else root
+                pose = lifted(networks, images, cameras, boxes, left, rotations, settings["view"], place, scales)
             else:
                 pose = restore_pose(networks(images).numpy(), rotations, left, np.zeros((len(part), 3)), scales)
             errors[case].append(metrics.joint_errors(pose, target, data.root_joint).mean(1))
@@ -82,15 +82,6 @@ def given(run, data, count=256, seed=0):
                 centred = pose - metrics.root_of(pose, data.root_joint)[:, None]
                 offsets[case].append(estimate_root(centred, boxes, cameras) - root)
     return Given(*({case: np.concatenate(values) for case, values in both.items()} for both in (errors, offsets)))
-
-
-def _lifted(networks, images, seen, root, scale):
-    """Poses of a method that predicts in the picture, mm; without a root, at the depth that the hand's scale says."""
-    cameras, boxes, left, rotations, view = seen
-    centres, sides = zip(*map(crop_square, boxes))
-    P, picture = camera_of(cameras, np.stack(centres), np.array(sides), left, rotations, view), networks.picture(images).numpy()
-    root = (scale * root_depth(picture, P))[:, None] * P[:, 2] if root is None else root
-    return networks.lift(picture, P, root, scale)
 
 
 @dataclass(frozen=True)

@@ -40,17 +40,11 @@ class Predictor:
         images = warp(crop, torch.zeros(1, 21, 3, device=self.device), self.size).images
         left, scale = np.array([hand == "left"]), np.array([self.card["scale_mm"] if scale is None else scale], float)
         if getattr(self.networks, "in_picture", False):
-            return self._lifted(self.networks.picture(images).cpu().numpy(), K, box, left, R, root, scale)
+            view, place = self.card["settings"]["view"], None if root is None else root[None]
+            pose = lifted(self.networks, images, K[None], box[None], left, R[None], view, place, scale)[0]
+            return pose - root_of(pose[None], self.card["root_joint"])[0] if root is None else pose
         root = np.zeros(3) if root is None else root
         return restore_pose(self.networks(images).cpu().numpy(), R[None], left, root[None], scale)[0]
-
-    def _lifted(self, picture, K, box, left, R, root, scale):
-        """What a method that predicts in the picture says in the camera frame; without a root, its own is taken off."""
-        centre, side = crop_square(box)
-        cameras = camera_of(K[None], centre[None], np.array([side]), left, R[None], self.card["settings"]["view"])
-        depth = scale * root_depth(picture, cameras)
-        pose = self.networks.lift(picture, cameras, (depth * cameras[:, 2].T).T if root is None else root[None], scale)[0]
-        return pose - root_of(pose[None], self.card["root_joint"])[0] if root is None else pose
 
 
 def _device(device):
@@ -63,6 +57,16 @@ def _device(device):
         if str(device).startswith("cuda:") and torch.cuda.is_available():
             raise ValueError(f"no GPU {device} was found: there are {torch.cuda.device_count()}, the first is cuda:0") from None
         return make_fabric(device=str(device).partition(":")[0]).device
+
+
+def lifted(networks, images, K, boxes, left, R, view, root, scale):
+    """Poses by networks that predict in the picture: (N, 21, 3) mm, camera frame; all of N hands, without a root (None) at the depth
+    that the hand's scale says.
+    """
+    centres, sides = zip(*map(crop_square, boxes))
+    P, picture = camera_of(K, np.stack(centres), np.array(sides), left, R, view), networks.picture(images).cpu().numpy()
+    root = (scale * root_depth(picture, P))[:, None] * P[:, 2] if root is None else root
+    return networks.lift(picture, P, root, scale)
 
 
 def default_camera(width, height):
