@@ -360,9 +360,10 @@ def find_row(row):
         return row
     parts = str(row).split("+")
     if len(set(parts)) == len(parts) and set(parts) <= set(PARTS):
-        if sum(part in parts for part in ("longer", "longest", "kcs", "geo")) > sum(part in parts for part in ("kcs", "geo")) > 0:
+        control = {"longer", "longest"} & set(parts)
+        if control and {"kcs", "geo"} & set(parts):
             raise ValueError(f"row {row!r}: a control has no new loss, so no kcs and no geo beside longer or longest")
-        if {"longer", "longest"} <= set(parts):
+        if len(control) > 1:
             raise ValueError(f"row {row!r}: longer or longest, not both")
         return Row(**dict.fromkeys(parts, True))  # type: ignore[arg-type]
     return _find(ROWS | CONTROLS | PEERS, "row", row)
