@@ -1,5 +1,6 @@
 """The book's own extensions, in books of a page or two: what a build says that finds most of its pages as they were, or fails."""
 
+import base64
 import os
 import subprocess
 import sys
@@ -99,3 +100,13 @@ def test_a_build_that_touches_no_page_leaves_the_sign(site):
     (site / "book" / "runs" / "refine.ipynb").unlink()
     done = build(site)
     assert done.returncode != 0 and "refine.ipynb is missing: put it back" in done.stderr and marker.exists()
+
+
+def test_what_is_printed_when_the_book_is_built_is_printed_in_each_build(site):
+    conf, index, told = site / "conf.py", site / "index.md", site / "told.txt"
+    conf.write_text(conf.read_text().replace("'recorded'", "'printed', 'recorded'"))
+    index.write_text(index.read_text() + f"\n```{{printed}} base64 -e {told}\n```\n")
+    for words in (b"first words", b"other words"):
+        told.write_bytes(words)
+        built(site)
+        assert base64.b64encode(words).decode() in (site / "_build" / "html" / "index.html").read_text()

@@ -121,11 +121,13 @@ class Check(SphinxDirective):
 
 class Precision(SphinxDirective):
     def run(self):
+        self.env.note_reread()
         return self.parse_text_to_nodes("\n".join(precision_lines()))
 
 
 class Growth(SphinxDirective):
     def run(self):
+        self.env.note_reread()
         return self.parse_text_to_nodes("\n".join([*growth.markdown(growth.table()), "", "\n\n".join(growth.source())]))
 
 

@@ -16,6 +16,7 @@ class Printed(SphinxDirective):
     required_arguments, final_argument_whitespace = 1, True
 
     def run(self):
+        self.env.note_reread()  # no file says when what a command prints has changed
         # -P: the package that is installed, with its recorded run, not a copy of its source beside the pages.
         command = [sys.executable, "-P", "-m", *shlex.split(self.arguments[0])]
         done = subprocess.run(command, capture_output=True, text=True)
