@@ -141,7 +141,7 @@ def _prepare(namespace, preset, dataset, output_dir, threads, folder):
 
     print(f"kept in your Drive, in {folder}: copied every ten minutes, and back when a new runtime starts")
     prepare_data(preset, dataset, project_path(namespace["data_root"]), output_dir, workers=threads)
-    if drive.same_frames(output_dir, folder):
+    if drive.carry_fingerprint(output_dir, folder):
         print("the frames were rendered on another processor than the first time, and may differ by a grey level: training goes on")
 
 

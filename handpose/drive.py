@@ -19,7 +19,7 @@ from .records import read_json, write_json
 #: Where Colab puts the Drive once the reader has connected it.
 DRIVE = Path("/content/drive/MyDrive")
 _KEPT = ("stages", "results", "weights")
-_UNFINISHED, _CARD = "last.safetensors", "run.json"
+_UNFINISHED, _CARD, _OLD = "last.safetensors", "run.json", ".old"
 _running = {}
 
 
@@ -89,14 +89,16 @@ def store(output_dir, folder):
                 raise
             continue  # it went while we looked: the stage is finished
         if path.name == _CARD and (target.parent / _UNFINISHED).exists():
-            _empty(target.parent / _UNFINISHED)
-            (target.parent / _UNFINISHED).unlink()
+            _drop(target.parent / _UNFINISHED)
     return copied
 
 
 def fetch(folder, output_dir):
     """Copy to ``output_dir`` what ``folder`` holds and it lacks; returns what was copied."""
     copied = []
+    for old in Path(folder).rglob(f".*{_OLD}"):  # the runtime ended in the middle of a copy
+        if not old.with_name(old.name[1 : -len(_OLD)]).exists():
+            os.replace(old, old.with_name(old.name[1 : -len(_OLD)]))
     for path in _files(folder):
         target = Path(output_dir) / path.relative_to(folder)
         done = path.name == _UNFINISHED and (path.parent / _CARD).exists()
@@ -106,12 +108,12 @@ def fetch(folder, output_dir):
     return copied
 
 
-def same_frames(output_dir, folder):
+def carry_fingerprint(output_dir, folder):
     """Let training go on with frames that were rendered anew, on another processor.
 
     Two processors may round a grey value differently; the frames' fingerprint, and with it the name of every stage, is then
-    another, and nothing that the Drive holds would be found. Where the recipe of the shards is the same, the first
-    fingerprint stays. Returns the names of the shards for which that was needed.
+    another, and nothing that the Drive holds would be found. Where the recipe of the shards is the same, but for the sizes of
+    the pictures' files, the first fingerprint stays. Returns the names of the shards for which that was needed.
     """
     changed = []
     for path in sorted(Path(output_dir).glob("shards/*/shards.json")):
@@ -124,7 +126,8 @@ def same_frames(output_dir, folder):
         except OSError as error:  # as in ``_try_to_store``
             print(f"not kept in the Drive which frames these are ({error}); training goes on", file=sys.stderr)
             continue
-        if first["settings"] == made["settings"] and first["skipped"] == made["skipped"] and first["fingerprint"] != made["fingerprint"]:
+        recipe, kept_recipe = ({**one["settings"], "pictures": None} for one in (made, first))
+        if recipe == kept_recipe and first["skipped"] == made["skipped"] and first["fingerprint"] != made["fingerprint"]:
             write_json(path, made | {"fingerprint": first["fingerprint"], "rendered_anew": made["fingerprint"]})
             changed.append(path.parent.name)
     return changed
@@ -146,11 +149,15 @@ def _copy(path, target):
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    _empty(target)
+    old = target.with_name(f".{target.name}{_OLD}")
+    if target.exists():
+        os.replace(target, old)
     os.replace(part, target)
+    if old.exists():
+        _drop(old)
 
 
-def _empty(path):
-    """A file that is replaced goes to the Drive's bin: there it should weigh nothing."""
-    if path.exists():
-        os.truncate(path, 0)
+def _drop(path):
+    """A file that is removed goes to the Drive's bin: there it should weigh nothing."""
+    os.truncate(path, 0)
+    path.unlink()

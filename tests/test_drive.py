@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from handpose import drive, train
-from handpose.drive import fetch, keep, same_frames, store
+from handpose.drive import carry_fingerprint, fetch, keep, store
 from handpose.records import read_json, write_json
 from handpose.results import obtain
 from handpose.runs import prepare_data, run_stage
@@ -58,16 +58,44 @@ def test_stages_and_results_are_copied_and_frames_are_not(places):
 def test_what_is_replaced_goes_empty_to_the_bin(places, monkeypatch):
     output_dir, folder = places
     store(output_dir, folder)
-    binned, replace = [], os.replace
+    binned, unlink = [], drive.Path.unlink
 
-    def watched(part, target):
-        binned.append(os.path.exists(target) and os.path.getsize(target))
-        replace(part, target)
+    def watched(path, **options):
+        binned.append(path.stat().st_size)
+        unlink(path, **options)
 
-    monkeypatch.setattr(drive.os, "replace", watched)
+    monkeypatch.setattr(drive.Path, "unlink", watched)
     (output_dir / STAGE / "last.safetensors").write_text("epoch 22")
     store(output_dir, folder)
-    assert binned == [0]
+    assert binned == [0] and files(folder)[f"{STAGE}/last.safetensors"] == "epoch 22"
+
+
+@pytest.mark.parametrize("end", [1, 2, 3])
+def test_a_drive_that_goes_away_in_the_middle_of_a_copy_still_holds_a_checkpoint(places, tmp_path, monkeypatch, end):
+    """Before the old one is put aside, before the new one takes its place, before the old one is dropped."""
+    output_dir, folder = places
+    store(output_dir, folder)
+    (output_dir / STAGE / "last.safetensors").write_text("epoch 22")
+    steps = []
+
+    def gone_at(call):
+        def step(*arguments):
+            steps.append(call)
+            if len(steps) == end:
+                raise OSError(errno.ENOTCONN, "transport endpoint is not connected")
+            return call(*arguments)
+
+        return step
+
+    with monkeypatch.context() as patch:
+        for name in ("replace", "truncate"):
+            patch.setattr(drive.os, name, gone_at(getattr(os, name)))
+        with pytest.raises(OSError, match="not connected"):
+            store(output_dir, folder)
+    fetch(folder, tmp_path / "next")
+    assert files(tmp_path / "next")[f"{STAGE}/last.safetensors"] == ("epoch 22" if end == 3 else "epoch 1")
+    store(output_dir, folder)
+    assert files(folder)[f"{STAGE}/last.safetensors"] == "epoch 22"
 
 
 def test_a_finished_stage_leaves_no_checkpoint_on_the_drive(places):
@@ -137,7 +165,7 @@ def test_a_drive_that_takes_no_note_of_the_frames_does_not_stop_the_page(tmp_pat
 
     write_json(tmp_path / "here" / "shards" / "one" / "shards.json", {"settings": {}, "fingerprint": "new", "skipped": []})
     monkeypatch.setattr(drive, "write_json", full)
-    assert same_frames(tmp_path / "here", tmp_path / "drive") == []
+    assert carry_fingerprint(tmp_path / "here", tmp_path / "drive") == []
     assert "not kept in the Drive which frames these are (no space left); training goes on" in capsys.readouterr().err
 
 
@@ -189,7 +217,7 @@ def test_a_runtime_that_dies_is_gone_on_from_by_the_next(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "_save", die_after_two)
     with pytest.raises(KeyboardInterrupt):
         run_stage("disentangle", output_dir=died, **OPTIONS)
-    assert same_frames(died, drive_of / "handpose") == []  # the first time: remembered
+    assert carry_fingerprint(died, drive_of / "handpose") == []  # the first time: remembered
     stop()
     shutil.rmtree(died)
 
@@ -197,8 +225,11 @@ def test_a_runtime_that_dies_is_gone_on_from_by_the_next(tmp_path, monkeypatch):
     prepare_data(OPTIONS["preset"], output_dir=fresh, progress=False)
     for path in fresh.glob("shards/*/shards.json"):
         write_json(path, read_json(path) | {"fingerprint": "rounded"})
+    for path in (drive_of / "handpose").glob("shards/*/shards.json"):  # a grey level more or less, and a picture's file has another size
+        first = read_json(path)
+        write_json(path, first | {"settings": first["settings"] | {"pictures": "other sizes"}})
     _, stop = keep(fresh, drive_of, every=1000)
-    assert len(same_frames(fresh, drive_of / "handpose")) == 2 and same_frames(fresh, drive_of / "handpose") == []
+    assert len(carry_fingerprint(fresh, drive_of / "handpose")) == 2 and carry_fingerprint(fresh, drive_of / "handpose") == []
     before = len(saved)
     run = run_stage("disentangle", output_dir=fresh, **OPTIONS)
     stop()
@@ -212,7 +243,7 @@ def test_another_recipe_of_shards_is_not_taken_for_the_same(tmp_path):
     for root, record in (("here", {"settings": {"size": 64}, "fingerprint": "new", "skipped": []}),
                          ("drive", {"settings": {"size": 32}, "fingerprint": "old", "skipped": []})):  # fmt: skip
         write_json(tmp_path / root / "shards" / "one" / "shards.json", record)
-    assert same_frames(tmp_path / "here", tmp_path / "drive") == []
+    assert carry_fingerprint(tmp_path / "here", tmp_path / "drive") == []
     assert json.loads((tmp_path / "here" / "shards" / "one" / "shards.json").read_text())["fingerprint"] == "new"
 
 
