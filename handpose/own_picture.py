@@ -13,8 +13,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
-from safetensors import SafetensorError
 
 from . import figures_own
 from .alike import code_changed
@@ -89,7 +87,8 @@ class HandPose:
         numbers = {f"{axis}_relative_mm": self.relative[:, index] for index, axis in enumerate("xyz")}
         numbers |= {f"{axis}_camera_{sure}mm": self.camera[:, index] for index, axis in enumerate("xyz")}
         numbers |= {f"{axis}_{sure}px": self.uv[:, index] for index, axis in enumerate("uv")}
-        return {"joint": list(JOINTS)} | {name: [round(float(value), 2) for value in column] for name, column in numbers.items()}
+        first = "palm" if self.card.get("root_joint") == "wrist" else JOINTS[0]  # STB's joint 0
+        return {"joint": [first, *JOINTS[1:]]} | {name: [round(float(value), 2) for value in column] for name, column in numbers.items()}
 
 
 def pose_of(predictor, image, K=None, box=None, hand="right", root=None, scale=None):
@@ -155,8 +154,8 @@ def kept_pose(relative, card, image, K, box, hand, root, scale):
 def find_run(output_dir="runs"):
     """Folder of the run that ``predict`` takes by itself: the whole method (row D3), refined, the newest.
 
-    Presets paper and desktop come before quick, quick before minutes, minutes before smoke, and all before presets with
-    changed settings. Damaged run cards are passed over. Raises FileNotFoundError when no such run has been trained.
+    Presets paper and desktop come before quick, quick before minutes, minutes before smoke, and of one size those with
+    changed settings last. Damaged run cards are passed over. Raises FileNotFoundError when no such run has been trained.
     """
     stages, found = Path(output_dir) / "stages", []
     for card in stages.glob("D3-refine-*/run.json"):
@@ -164,7 +163,8 @@ def find_run(output_dir="runs"):
             preset = checked_card(card, preset=str)["preset"]
         except (ValueError, OSError):  # no run to take
             continue
-        kind = next((number for number, names in enumerate(_KINDS) if preset in names), len(_KINDS))
+        size, _, changed = preset.partition("+")
+        kind = next((number for number, names in enumerate(_KINDS) if size in names), len(_KINDS)), bool(changed)
         if (card.parent / "networks.safetensors").exists():
             found.append((kind, -card.stat().st_mtime, card.parent))
     if not found:
@@ -174,18 +174,10 @@ def find_run(output_dir="runs"):
 
 def open_predictor(run, device="cpu"):
     """``handpose.load`` for the command line: one line of FileNotFoundError or ValueError for all that can be wrong."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("there is no CUDA device here: use --device cpu")
     run = open_run(os.path.realpath(expanded(run)))
     if not (run.folder / "networks.safetensors").exists():
         raise FileNotFoundError(f"{run.folder} holds no networks (networks.safetensors is missing): train it again")
-    try:
-        return Predictor(run, device)
-    except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"the networks in {run.folder} can't be opened ({reason}): train it again") from None
+    return Predictor(run, device)
 
 
 def run_lines(card):

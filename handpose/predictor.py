@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from .data.augment import warp
+from .data.crops import SCALES
 from .data.shards import ROTATION_MARGIN, cut, rectify
 from .geometry import BOX_MARGIN, restore_pose, view_rotation
 from .metrics import root_of
@@ -27,14 +28,15 @@ class Predictor:
 
         image uint8 (H, W, 3), RGB; K (3, 3), px, default: ``default_camera``; box (x0, y0, x1, y1) px, tight
         around the hand's joints, default: the whole picture; hand "left" or "right"; root (3,) mm, default: the
-        origin, so that the pose is relative to its root; scale: length of the middle finger's proximal phalanx
-        in mm, default: the training hands' mean.
+        origin, so that the pose is relative to its root (Iqbal et al. work out the root's depth, and leave a given one
+        aside); scale: length of the middle finger's proximal phalanx in mm, default: the training hands' mean.
 
         Returns float64 (21, 3), mm, camera frame, canonical joint order. Raises ValueError for another shape or
         type of image, a box without area or outside the picture, another hand, a root behind the camera, a scale
         that is not positive, and numbers that are not finite.
         """
         image, K, box, hand, root, scale = checked(image, K, box, hand, root, scale)
+        root = root if root is None or root.any() else None
         crop, R = hand_crop(image, K, box, hand, self.size, self.card["settings"]["view"])
         crop = torch.from_numpy(np.array(crop[None])).to(self.device)
         images = warp(crop, torch.zeros(1, 21, 3, device=self.device), self.size).images
@@ -42,9 +44,13 @@ class Predictor:
         if getattr(self.networks, "in_picture", False):
             view, place = self.card["settings"]["view"], None if root is None else root[None]
             pose = lifted(self.networks, images, K[None], box[None], left, R[None], view, place, scale)[0]
-            return pose - root_of(pose[None], self.card["root_joint"])[0] if root is None else pose
-        root = np.zeros(3) if root is None else root
-        return restore_pose(self.networks(images).cpu().numpy(), R[None], left, root[None], scale)[0]
+            pose = pose - root_of(pose[None], self.card["root_joint"])[0] if root is None else pose
+        else:
+            root = np.zeros(3) if root is None else root
+            pose = restore_pose(self.networks(images).cpu().numpy(), R[None], left, root[None], scale)[0]
+        if not np.isfinite(pose).all():
+            raise ValueError("the networks of this run predict a pose that is not finite: train it again, or take another run")
+        return pose
 
 
 def _device(device):
@@ -104,8 +110,8 @@ def checked(image, K=None, box=None, hand="right", root=None, scale=None):
             raise ValueError(f"root must lie in front of the camera, z > 0, got {_listed(root)}")
     if scale is not None:
         scale = float(_numbers("scale", "one number, in millimetres", (), scale))
-        if not scale > 0:
-            raise ValueError(f"scale must be a positive length in millimetres, got {scale:g}")
+        if not SCALES[0] <= scale <= SCALES[1]:
+            raise ValueError(f"scale must be a length of {SCALES[0]:g} to {SCALES[1]:g} millimetres, got {scale:g}")
     return image, K, box, hand, root, scale
 
 

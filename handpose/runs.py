@@ -6,6 +6,7 @@ name ends in the hash of all that made it, so a stage that several rows need is 
 ``last.safetensors`` holds its last good epoch, which an interrupted or failed call goes on from.
 """
 
+import math
 import numbers
 import time
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from . import metrics, peers, pretrained, processes
 from .data import RHD, STB, write_shards, write_synthetic
+from .data.frame import read_factors
 from .data.synthetic.write import VERSION as GENERATOR
 from .data.untrusted import exists, one_line
 from .experiments import DATASETS, Peer, Row, find_preset, find_row, row_stages, stage_owner, stage_settings
@@ -55,12 +57,13 @@ class NotFinite(FloatingPointError, ValueError):
 
 @dataclass(frozen=True)
 class Data:
-    """The two splits as shards, and the folder of frames that they were made from."""
+    """The two splits as shards, and the folder of frames that they were made from; ``own_frames``: one that was given."""
 
     root: Path
     training: object
     evaluation: object
     dataset: str = "synthetic"
+    own_frames: bool = False
 
     def frames(self, split):
         """The frames of "training" or "evaluation" as the files hold them."""
@@ -90,6 +93,7 @@ def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir
     output_dir = Path(output_dir)
     if data_root:
         root = Path(data_root)
+        _check_given(root, preset, dataset)
     elif dataset == "synthetic":
         name = f"synthetic-v{GENERATOR}-{settings.training}-{settings.evaluation}-{settings.frame_size}px"
         root = output_dir / "data" / name
@@ -103,11 +107,20 @@ def prepare_data(preset="quick", dataset="synthetic", data_root=None, output_dir
         frames = READERS[dataset](root, split)
         with only_one(folder, folder / "shards.json"):
             shards.append(write_shards(frames, folder, settings.size, workers, progress, settings.view))
-    return Data(root, *shards, dataset)  # type: ignore[call-arg]
+    read_factors(root / "evaluation", shards[1].frame)  # what is wrong with it is said before the training
+    return Data(root, *shards, dataset, bool(data_root))  # type: ignore[call-arg]
+
+
+def _check_given(root, preset, dataset):
+    if dataset == "synthetic" and root.is_dir() and not (root / "synthetic.json").exists():
+        raise ValueError(f"{root} holds frames that were not rendered here: say which dataset they are, rhd or stb")
+    changed = [name for name in ("training", "evaluation", "frame_size") if f"+{name}=" in f"+{preset}"]
+    if changed:
+        raise ValueError(f"a folder of frames is used whole: {changed[0]} can't be changed for {root}")
 
 
 def _shard_folder(output_dir, root, dataset, settings, split):
-    place = root.name if root.is_relative_to(output_dir) else f"{dataset}-{digest(str(root.resolve()))[:8]}"
+    place = root.name if root.parent == output_dir / "data" else f"{dataset}-{digest(str(root.resolve()))[:8]}"
     code = source_digest(*_FRAME_CODE)[:8]
     return output_dir / "shards" / f"{place}-{settings.size}px-{settings.view}-{code}-{split}"
 
@@ -253,7 +266,9 @@ def checked_card(path, **wanted):
     wrong = next((name for name, kind in wanted.items() if not isinstance(card, dict) or not isinstance(card.get(name), kind)), None)
     if wrong is None and "settings" in wanted:
         size, view = (card["settings"].get(name) for name in ("size", "view"))
-        wrong = None if isinstance(size, int) and isinstance(view, str) else "settings"
+        wrong = None if isinstance(size, int) and view in ("crop", "homography") else "settings"
+    if wrong is None and "scale_mm" in wanted and not 0 < card["scale_mm"] < math.inf:
+        wrong = "scale_mm"
     if wrong is None and "stages" in card and "stage" in wanted:
         stages = card["stages"]
         stage = stages.get(card["stage"]) if isinstance(stages, dict) else None
@@ -331,6 +346,7 @@ def _train_stage(folder, stage, owner, settings, parent, data, identity, run, ou
         "data_fingerprint": data.fingerprint,
         "training_code": code,  # as it was before: who edits it meanwhile has not trained with that
         "rendered": rendered.exists(),  # whatever ``dataset`` it was read as
+        "own_frames": data.own_frames,
         "frame_size": about.get("size"),
         "generator": about.get("version"),
         "frames": {"training": len(data.training), "evaluation": len(data.evaluation)},

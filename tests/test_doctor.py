@@ -107,6 +107,13 @@ def test_a_broken_picture_makes_it_unusable(copy, capsys, how, layout, name):
     assert (root / name).name in wrong(lines)[0]
 
 
+def test_a_damaged_table_of_factors_makes_it_unusable(copy, capsys):
+    root = copy("rhd")
+    (root / "evaluation" / "factors.csv").write_text("frame\n0\n")
+    status, lines = check(root, capsys)
+    assert status == 1 and len(wrong(lines)) == 1 and "factors.csv is damaged" in wrong(lines)[0]
+
+
 def test_both_pictures_of_a_wrong_size_are_seen_in_the_real_one(copy, capsys):
     root = copy("rhd", synthetic=False)
     for kind in ("color", "mask"):

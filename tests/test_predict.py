@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given as examples
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -94,8 +95,9 @@ def sides(known):
     (dict(root=(0, 0, np.inf)), "root must be x y z, in millimetres, all of them finite"),
     (dict(root=(0, 0, -400)), "root must lie in front of the camera, z > 0, got 0 0 -400"),
     (dict(root=(5, 0, 0)), "in front of the camera"),
-    (dict(scale=0), "scale must be a positive length in millimetres, got 0"),
-    (dict(scale=-30), "positive length"),
+    (dict(scale=0), "scale must be a length of 1 to 1000 millimetres, got 0"),
+    (dict(scale=-30), "a length of 1 to 1000 millimetres"),
+    (dict(scale=0.025), "a length of 1 to 1000 millimetres, got 0.025"),  # in metres
     (dict(scale=np.nan), "scale must be one number, in millimetres, all of them finite"),
     (dict(scale=(30, 30)), "scale must be one number"),
 ])  # fmt: skip
@@ -118,7 +120,7 @@ def test_whatever_is_given_is_used_or_refused(box, root, scale, focal):
         assert re.match("(box|K|root|scale) ", str(error)) and "\n" not in str(error)
     else:
         assert np.array_equal(used_K, K) and list(used_box) == box and list(used_root) == root and used_scale == scale
-        assert focal > 0 and scale > 0 and (root[2] > 0 or not any(root)) and box[0] < box[2] and box[1] < box[3]
+        assert focal > 0 and 1 <= scale <= 1000 and (root[2] > 0 or not any(root)) and box[0] < box[2] and box[1] < box[3]
 
 
 def test_what_is_not_given_has_the_documented_default(predictor):
@@ -128,6 +130,14 @@ def test_what_is_not_given_has_the_documented_default(predictor):
     assert np.array_equal(plain, predictor(IMAGE, K, (0, 0, 64, 48), "right", (0, 0, 0), scale))
     np.testing.assert_allclose(predictor(IMAGE, root=(1, 2, 300)), plain + [1, 2, 300])
     np.testing.assert_allclose(predictor(IMAGE, scale=2 * scale), 2 * plain)
+
+
+def test_a_pose_that_is_not_finite_is_no_result(result):
+    broken = handpose.load(result.folder)
+    with torch.no_grad():
+        broken.networks.rgb_decoder.out.bias.fill_(float("nan"))
+    with pytest.raises(ValueError, match="a pose that is not finite"):
+        broken(IMAGE)
 
 
 def test_a_frame_gives_the_prediction_that_was_kept(predictor, result):
@@ -242,8 +252,8 @@ def test_what_is_given_is_not_called_estimated(result, photo, tmp_path, capsys):
     (("--box", "nan", 5, 9, 9), "finite"),
     (("--K", 0, 90, 48, 48), "positive focal lengths"),
     (("--root", 0, 0, -1), "in front of the camera"),
-    (("--scale", 0), "positive length"),
-    (("--device", "cuda"), "no CUDA device"),
+    (("--scale", 0), "a length of 1 to"),
+    (("--device", "cuda"), "no GPU was found"),
     (("--out", "{picture}"), "can't write into"),
 ])  # fmt: skip
 def test_nothing_is_written_when_something_is_wrong(result, photo, tmp_path, capsys, options, message, monkeypatch):
@@ -326,10 +336,11 @@ def test_the_best_run_is_taken_by_itself(tmp_path):
     with pytest.raises(FileNotFoundError, match="no trained run of row D3"):
         own_picture.find_run(tmp_path)
     order = [
-        trained(tmp_path, "D3-refine-desktop-seed0-x", "desktop+kcs_weight=4", 99),
         trained(tmp_path, "D3-refine-smoke-seed0-a", "smoke", 80),
+        trained(tmp_path, "D3-refine-quick-seed0-x", "quick+precision=16-mixed", 99),  # all that a T4 trains
         trained(tmp_path, "D3-refine-gpu-seed0-b", "gpu", 20),
         trained(tmp_path, "D3-refine-quick-seed1-c", "quick", 30),
+        trained(tmp_path, "D3-refine-desktop-seed0-x", "desktop+kcs_weight=4", 99),
         trained(tmp_path, "D3-refine-desktop-seed0-d", "desktop", 5),
         trained(tmp_path, "D3-refine-paper-seed0-e", "paper", 6),
     ]
@@ -395,8 +406,8 @@ def test_the_command_finds_the_run_and_says_which(tiny, result, photo, capsys, m
     (lambda folder: (folder / "run.json").unlink(), "no finished run"),
     (lambda folder: (folder / "run.json").write_text("{"), "not valid JSON"),
     (lambda folder: (folder / "networks.safetensors").unlink(), "networks.safetensors is missing"),
-    (lambda folder: (folder / "networks.safetensors").write_bytes(b"x" * 99), "can't be opened"),
-    (lambda folder: os.truncate(folder / "networks.safetensors", 100_000), "can't be opened"),
+    (lambda folder: (folder / "networks.safetensors").write_bytes(b"x" * 99), "is damaged"),
+    (lambda folder: os.truncate(folder / "networks.safetensors", 100_000), "is damaged"),
 ])  # fmt: skip
 def test_a_run_that_can_not_be_opened_is_said(result, photo, tmp_path, capsys, damage, message):
     shutil.copytree(open_run(result.folder / "run.json").folder, tmp_path / "run")

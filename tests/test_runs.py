@@ -138,7 +138,8 @@ WRONG_CARDS = [
     "null", "[]", "{}", '"text"', "3", '{"stages": {}, "stage": "refine"}', '{"settings": null}', '{"stages": null}', '{"stage": []}',
 ]  # fmt: skip
 CHANGES = [{"settings": None}, {"settings": {}}, {"settings": {"size": "a", "view": "crop"}}, {"stage": 3}, {"trained_as": None},
-           {"scale_mm": "large"}, {"root_joint": 3}, {"stages": {}}, {"stages": {"refine": {}}}, {"stages": [1]}]  # fmt: skip
+           {"scale_mm": "large"}, {"scale_mm": float("nan")}, {"scale_mm": -3.0}, {"settings": {"size": 32, "view": "x"}},
+           {"root_joint": 3}, {"stages": {}}, {"stages": {"refine": {}}}, {"stages": [1]}]  # fmt: skip
 
 
 @pytest.mark.parametrize("content", [*WRONG_CARDS, *CHANGES])
@@ -223,6 +224,16 @@ def test_the_mean_pose_is_one_pose_in_the_networks_frame(data):
 def test_unknown_options_are_refused(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         runs.run_row("D3", output_dir=tmp_path, **{"preset": "smoke", **options})
+
+
+def test_a_folder_of_frames_says_what_it_is_and_is_used_whole(tmp_path):
+    (tmp_path / "RHD_published_v2").mkdir()
+    with pytest.raises(ValueError, match="holds frames that were not rendered here: say which dataset they are, rhd or stb"):
+        runs.prepare_data("smoke", data_root=tmp_path / "RHD_published_v2", output_dir=tmp_path)
+    for name in ("training", "evaluation", "frame_size"):
+        with pytest.raises(ValueError, match=f"a folder of frames is used whole: {name} can't be changed"):
+            runs.prepare_data(f"smoke+batch=16+{name}=32", "rhd", tmp_path / "RHD_published_v2", tmp_path)
+    assert not (tmp_path / "shards").exists()
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,7 @@ def test_poses_in_shards_are_centred_on_the_palm_joint(dataset, tmp_path):
     np.testing.assert_allclose(shards.pose[:, 0], 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("option", [dict(split="test"), dict(camera="left"), dict(wrist="middle")])
+@pytest.mark.parametrize("option", [dict(split="test"), dict(camera="left"), dict(camera=["SK"]), dict(wrist="middle")])
 def test_other_options_are_refused(dataset, option):
     with refused(ValueError, next(iter(option)), next(iter(option.values()))):
         STB(dataset, **{"split": "evaluation", **option})

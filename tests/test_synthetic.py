@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from handpose.data.frame import read_factors
 from handpose.data.synthetic import (
     ACTIONS,
     JOINT_LIMITS,
@@ -96,6 +97,28 @@ def test_layout_and_types(root):
         assert not picture(root, split, "depth", index)[..., 2].any()
     names = {path.name for path in (root / "training").iterdir()}
     assert names == {"color", "mask", "depth", "anno_training.pickle", "factors.csv"}
+
+
+def test_a_lost_table_of_factors_comes_back_as_it_was(root, tmp_path):
+    copy = shutil.copytree(root, tmp_path / "hands")
+    (copy / "training" / "factors.csv").unlink()
+    (copy / "evaluation" / "factors.csv").write_bytes(b"")
+    write_synthetic(copy, training=TRAINING, evaluation=EVALUATION, size=SIZE, workers=1)
+    for split in ("training", "evaluation"):
+        assert (copy / split / "factors.csv").read_bytes() == (root / split / "factors.csv").read_bytes()
+
+
+@pytest.mark.parametrize("damage", [
+    lambda text: text[: len(text) // 2], lambda text: b"", lambda text: b"\x00\xff" * 40, lambda text: text.replace(b"frame", b"farme"),
+])  # fmt: skip
+def test_a_damaged_table_of_factors_is_said_in_one_line(root, tmp_path, damage):
+    text = (root / "evaluation" / "factors.csv").read_bytes()
+    assert list(read_factors(root / "evaluation", [2, 0])["subject"]) == [int(table(root, "evaluation")[line]["subject"]) for line in (2, 0)]
+    assert read_factors(tmp_path, [0]) is None
+    (tmp_path / "factors.csv").write_bytes(damage(text))
+    with pytest.raises(ValueError, match="factors.csv is damaged .*: remove it and make the synthetic hands again") as error:
+        read_factors(tmp_path, range(EVALUATION))
+    assert "\n" not in str(error.value)
 
 
 def test_labels_hold_only_arrays_and_plain_containers(root):

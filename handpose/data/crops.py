@@ -8,7 +8,7 @@ from ..geometry import crop_box, hand_scale
 #: A crop is stored this much larger than the network sees it, so that turning by 45 degrees stays inside.
 ROTATION_MARGIN = 2**0.5
 _LARGEST = 16  # times the picture's side
-_SCALES = (1.0, 1000.0)  # mm, of a middle finger's proximal phalanx: anything else is no hand
+SCALES = (1.0, 1000.0)  # mm, of a middle finger's proximal phalanx: anything else is no hand
 
 
 def check_box(image, centre, side):
@@ -67,6 +67,6 @@ def crop_of(frame):
     side = side * ROTATION_MARGIN
     check_box(frame.image, centre, side)
     scale = hand_scale(frame.xyz)
-    if not _SCALES[0] <= scale <= _SCALES[1]:
+    if not SCALES[0] <= scale <= SCALES[1]:
         raise ValueError(f"a hand without size: its middle finger's proximal phalanx is {scale:.3g} mm long")
     return centre, side

@@ -19,7 +19,7 @@ from ..geometry import project
 from ..records import available_cores
 from . import rhd, stb
 from .crops import crop_of
-from .frame import read_image
+from .frame import read_factors, read_image
 from .rhd import RHD, SPLITS
 from .stb import STB
 from .untrusted import one_line, read_bytes
@@ -195,6 +195,10 @@ def _examine_rhd(root, made, report, quick, progress):
         wrong = _pixels_apart(frames)
         if len(wrong):
             report.notes.append(f"{split}: in {len(wrong)} frames (first: {wrong[0]}) the pixels of the joints are not where K puts them")
+        try:
+            read_factors(frames.folder, range(len(frames)))
+        except ValueError as error:
+            report.problems.append(str(error))
         folders = {kind: frames.folder / kind for kind in ("color", "mask", "depth")}
         names = {kind: _names(folder) for kind, folder in folders.items()}
         pictures = [f"{index:05d}.png" for index in range(len(frames))]

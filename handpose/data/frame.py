@@ -5,6 +5,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -64,7 +65,7 @@ def read_image(path, mode):
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             if picture.mode not in ("RGB", "L"):
                 raise ValueError(f"expected an 8 bit RGB or grey picture, found mode {picture.mode}")
-            pixels = np.asarray(picture.convert("RGB") if (picture.mode, mode) == ("L", "RGB") else picture)
+            pixels = np.array(picture.convert("RGB") if (picture.mode, mode) == ("L", "RGB") else picture)
     except Exception as error:  # a broken picture can raise nearly anything
         raise ValueError(f"{path} can't be decoded ({one_line(error)}): unpack the dataset again") from None
     if mode == "L" and pixels.ndim == 3:
@@ -100,3 +101,20 @@ def _check_header(width, height, bits, colour):
         raise ValueError(f"{width} x {height} pixels are no frame of a dataset")
     if bits != 8 or colour not in (0, 2):
         raise ValueError(f"expected an 8 bit RGB or grey picture, found mode {_COLOURS.get(colour, colour)}, {bits} bit")
+
+
+def read_factors(folder, frames):
+    """What the ``frames`` (N,) of a split were rendered from, ``factors.csv`` in its ``folder``: a DataFrame of N lines; None for
+    photographs.
+
+    Raises ValueError when the file can't be read, or has no line for one of them.
+    """
+    import pandas as pd
+
+    path = Path(folder) / "factors.csv"
+    if not path.exists():
+        return None
+    try:
+        return pd.read_csv(path).set_index("frame").loc[frames]
+    except (KeyError, ValueError) as error:  # an empty file and bytes that are no text are ValueErrors too
+        raise ValueError(f"{path} is damaged ({one_line(error)}): remove it and make the synthetic hands again") from None

@@ -130,7 +130,7 @@ class STB(Labelled):
 
     def __init__(self, root, split, camera="SK", wrist="palm"):
         for name, value, known in (("split", split, SEQUENCES), ("camera", camera, CAMERAS), ("wrist", wrist, WRISTS)):
-            if value not in known:
+            if not isinstance(value, str) or value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
         root = Path(root)
         if not is_folder(root):

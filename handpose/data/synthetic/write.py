@@ -111,6 +111,9 @@ def _write_split(root, split, count, size, seed, workers):
         if None in rows.values():
             raise ValueError(f"{records} holds a record that can't be read back: check the disk, then run this again")
         _assemble(folder, split, [row for chunk in rows.values() for row in chunk])
+    elif "factors.csv" not in whole_files(folder):
+        text = table([factors(draw_frame(seed, split, index, size)) for index in range(count)])
+        replace(folder / "factors.csv", lambda partial: partial.write_text(text))
     lost = _lost(folder, count)
     if lost:  # pictures that somebody removed; the labels stay
         records.mkdir(exist_ok=True)
