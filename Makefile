@@ -86,7 +86,7 @@ decisions: $(READY)
 
 # The pages and results of the last `make book` become the recorded run, the one that `jupyter-book build .` shows.
 record: $(READY)
-	$(VENV)/python -m handpose.book --record runs/pages/$(RUN)
+	$(VENV)/python -m handpose.book --record runs/pages/$(RUN) $(if $(WITH_PICTURES),--with-pictures)
 
 # The recorded pages anew, from the recorded results: minutes, no training.
 pages: GOAL = pages

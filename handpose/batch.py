@@ -17,7 +17,7 @@ from .experiments import DATASETS, find_preset, find_row
 from .records import PACKAGE, atomic_path, available_cores
 from .results import Results, results_folder
 from .runs import measure
-from .tables import MEAN_POSE, NOT_RUN, mean_and_spread
+from .tables import MEAN_POSE, NOT_RUN, mean_and_spread, trained_apart
 
 ROOT = PACKAGE.parent
 
@@ -86,7 +86,9 @@ def report(rows, seeds, preset="quick", dataset="synthetic", recorded=False):
         results = None
     frames = f", {len(results)} evaluation frames" if results is not None else ""
     table = batch_table(results, rows, seeds)
-    lines = [f"{dataset}, preset {preset}: {_count(rows, 'row')} x {_count(seeds, 'seed')}{frames}", "", _as_text(table), ""]
+    lines = [f"{(results and results.data_name) or dataset}, preset {preset}: {_count(rows, 'row')} x {_count(seeds, 'seed')}{frames}", "", _as_text(table), ""]
+    if results is not None:
+        lines += trained_apart({row: [results[row, seed] for seed in seeds if seed in results.seeds(row)] for row in rows})
     for row in rows if results is not None else ():
         for seed in seeds:
             stale = results[row, seed].stale if seed in results.seeds(row) else ""  # type: ignore[index, union-attr]

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from . import recorded
-from .records import PACKAGE, atomic_path
-from .results import Result, labels_of, same_frames
+from .records import PACKAGE, atomic_path, read_json
+from .results import Result, labels_of, same_labels
 from .trouble import line_of
 
 ROOT = PACKAGE.parent
@@ -62,13 +62,14 @@ def build(pages):
     print("the book: _build/html/index.html")
 
 
-def record(pages):
+def record(pages, with_pictures=False):
     """Make the pages of a run, and the results that they show, the recorded run in ``book/runs``.
 
     These are the results of its dataset and preset, changed settings and all, and of its variants (``decisions``). Pages that were
     made from the recorded results leave these as they are, and results beside them (``record_beside``) stay. Raises
     FileNotFoundError as ``check`` does and when the run has no results, ValueError when pages and results don't belong together;
-    the old recorded run then stays, as it does when this is ended before it is done.
+    the old recorded run then stays, as it does when this is ended before it is done. ValueError, too, for a run on a dataset's own
+    frames, whose pictures stand on the pages, unless ``with_pictures``.
     """
     pages, runs = Path(pages), ROOT / "book" / "runs"
     name, made = _SEEDS.sub("", pages.name), []
@@ -77,6 +78,8 @@ def record(pages):
         if not pages.name.endswith("-recorded"):
             _labels(ROOT / "runs" / "results" / name)  # says so where there are none
             made = _results(ROOT / "runs", name)
+            if not with_pictures:
+                _refuse_pictures(made)
         older = {folder.name for folder in _results(runs, name) if made} - _shown_beside()
         older |= {folder.name for folder in made}
         shutil.copytree(pages, fresh, ignore=_PAGES)
@@ -88,6 +91,17 @@ def record(pages):
             shutil.copytree(folder, target, ignore=_UNFINISHED if folder.name == name else _VARIANT)
             _bring_labels(_labels(folder), target)
         picture(ROOT / "book" / "_static" / "hands.jpg")
+
+
+def _refuse_pictures(folders):
+    from .data.doctor import SOURCES
+
+    for card in (read_json(path) for folder in folders for path in sorted(folder.glob("*/run.json"))):
+        if not card["rendered"]:
+            raise ValueError(
+                f"pages and results of {card['dataset']} hold pictures of the dataset, whose licence is: {SOURCES[card['dataset']].licence}. "
+                "For a copy that stays with you: make record WITH_PICTURES=yes"
+            )
 
 
 def _results(folder, name=None):
@@ -108,7 +122,7 @@ def _labels(source):
 def _bring_labels(labels, target):
     """Put the labels beside the results in ``target``, unless they have theirs or can share the plain preset's."""
     shared = labels_of(target)
-    if not (target / "frames.npz").exists() and not (shared.exists() and same_frames(labels, shared)):
+    if not (target / "frames.npz").exists() and not (shared.exists() and same_labels(labels, shared)):
         shutil.copy2(labels, target / "frames.npz")
 
 
@@ -126,7 +140,7 @@ def record_beside(name):
     source, runs = ROOT / "runs" / "results" / name, ROOT / "book" / "runs"
     with recorded.replaced(runs) as fresh:
         labels, kept = _labels(source), runs / "results" / name
-        if (kept / "frames.npz").exists() and not same_frames(labels, kept / "frames.npz"):
+        if (kept / "frames.npz").exists() and not same_labels(labels, kept / "frames.npz"):
             raise ValueError(f"{kept} holds results on other frames than {source}: remove it first")
         shutil.copytree(runs, fresh)
         target = fresh / "results" / name
@@ -173,6 +187,7 @@ def main(arguments=None):
     parser.add_argument("pages", nargs="?", help="folder of executed notebooks; with --beside DATASET-PRESET")
     todo = parser.add_mutually_exclusive_group()
     todo.add_argument("--record", action="store_true", help="make them the recorded run instead of building")
+    parser.add_argument("--with-pictures", action="store_true", help="record a run on a dataset's own frames, its pictures too")
     todo.add_argument("--beside", action="store_true", help="record the results of another dataset beside the recorded run")
     todo.add_argument("--manifest", action="store_true", help="write the recorded run's manifest anew, when its parts agree; no PAGES")
     options = parser.parse_args(arguments)
@@ -183,7 +198,8 @@ def main(arguments=None):
             with recorded.settled():
                 recorded.seal()
         else:
-            (record_beside if options.beside else record if options.record else build)(options.pages)
+            given = {"with_pictures": True} if options.record and options.with_pictures else {}
+            (record_beside if options.beside else record if options.record else build)(options.pages, **given)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     except subprocess.CalledProcessError as error:

@@ -166,7 +166,7 @@ def seal(runs=RUNS):
 def settled(place=RUNS):
     """While the block runs no other process changes the recorded run ``place``; an exchange that was ended in the middle is done first.
 
-    Not for use within itself, nor are ``replaced``, ``exchange``, ``settle`` and ``check`` of the same place: they would wait for ever.
+    Not for use within itself, nor are ``replaced`` and ``check`` of the same place: they would wait for ever.
     """
     with only_one(place, place) as may_write:
         if may_write:
@@ -189,19 +189,8 @@ def replaced(place=RUNS):
         _exchange(fresh, place)
 
 
-def exchange(fresh, place=RUNS):
-    """Put the finished folder ``fresh``, beside ``place``, in its place. An end in the middle is mended by ``settle``."""
-    with settled(place):
-        _exchange(fresh, Path(place))
-
-
-def settle(place=RUNS):
-    """Go on with an ``exchange`` that was ended in the middle, and wait for one under way; nothing to do otherwise."""
-    with settled(place):
-        pass
-
-
 def _exchange(fresh, place):
+    """Put the finished folder ``fresh``, beside ``place``, in its place. An end in the middle is mended by ``settled``."""
     os.rename(fresh, _ready(place))  # from here on the new one counts
     _settle(place)
 

@@ -18,6 +18,7 @@ import pandas as pd
 from . import analysis, explorer, metrics, processes
 from . import given as knowledge
 from .alike import code_changed
+from .data.frame import read_factors
 from .data.synthetic.write import VERSION
 from .experiments import find_preset, find_row, stage_owner, stage_settings
 from .records import PACKAGE, atomic_path, digest, only_one, read_arrays, read_json, source_digest, write_json
@@ -105,7 +106,8 @@ class Result:
             return False
         kept = self.card["frames"] | {"frame_size": self.card.get("frame_size", preset.frame_size)}  # older cards lack it
         now = {name: getattr(preset, name) for name in kept}
-        return self.card["dataset"] == "synthetic" and (kept != now or self.card.get("generator", VERSION) != VERSION)
+        rendered = self.card["dataset"] == "synthetic" and not self.card.get("own_frames")
+        return rendered and (kept != now or self.card.get("generator", VERSION) != VERSION)
 
 
 class Results:
@@ -189,6 +191,10 @@ def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
     seed = stage_settings(stage, row, preset, seed)["seed"]
     folder = results_folder(preset, dataset, options.get("output_dir", "runs"), recorded)
     if not recorded:
+        labels = _frames_of(folder, preset)
+        if labels.exists() and not (folder / f"{name}-seed{seed}" / "run.json").exists():  # said before hours of training
+            data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=options.get("progress", True))  # type: ignore[misc]
+            _refuse_other_frames(labels, data)
         runs = run_stages(stage, row, **options)
         with processes.first():
             _save(folder, name, row, seed, runs, options, analysed and name in ANALYSED)
@@ -202,10 +208,7 @@ def _save(folder, name, row, seed, runs, options, analysed):
     asked = {key: options.get(key, default) for key, default in _DATA_OPTIONS[:2]}
     made = result_card(name, row, [run.card for run in runs]) | asked
     kept = read_json(card) if card.exists() else None
-    changed = find_preset(asked["preset"])
-    base = find_preset(labels_of(folder).parent.name.partition("-")[2])
-    same_frames = all(getattr(changed, name) == getattr(base, name) for name in ("training", "evaluation", "frame_size"))
-    frames = labels_of(folder) if same_frames else folder / "frames.npz"
+    frames = _frames_of(folder, asked["preset"])
     code = {"analysis_code": source_digest(*_ANALYSIS_CODE)} if analysed else {}
     wanted = (place / "predictions.npz", place / "history.json", frames, *([analysis_kept] if analysed else []))
     if kept and kept["identity"] == made["identity"] and kept | code == kept and all(path.exists() for path in wanted):
@@ -245,10 +248,10 @@ _DATA_OPTIONS = (("preset", "quick"), ("dataset", "synthetic"), ("data_root", No
 def result_card(name, row, cards):
     """The run card of a row: its last stage's, with the cost and the settings of all ``cards`` of its stages.
 
-    Adds ``paper``, the paper's MEPE on RHD, and ``stages``: folder, identity, settings and seconds of each, and the preset and
-    dataset that it was trained under: another name may stand for the very same stage.
+    Adds ``paper``, the paper's MEPE on RHD, and ``stages``: folder, identity, settings, seconds, precision and device of each,
+    and the preset and dataset that it was trained under: another name may stand for the very same stage.
     """
-    keys = ("identity", "settings", "seconds", "threads", "preset", "dataset")
+    keys = ("identity", "settings", "seconds", "threads", "precision", "device", "preset", "dataset")
     return cards[-1] | {
         "row": name,
         "of_row": row,
@@ -270,20 +273,40 @@ def labels_of(folder):
     return folder.with_name(folder.name.partition("+")[0]) / "frames.npz"
 
 
+def _frames_of(folder, preset):
+    """Where the labels of results in ``folder`` are kept: the plain preset's, unless ``preset`` has frames of its own."""
+    changed, base = find_preset(preset), find_preset(labels_of(folder).parent.name.partition("-")[2])
+    own = any(getattr(changed, name) != getattr(base, name) for name in ("training", "evaluation", "frame_size"))
+    return folder / "frames.npz" if own else labels_of(folder)
+
+
+def _fingerprint(data):
+    split = data.evaluation
+    return digest([split.target.tobytes().hex(), split.frame.tolist(), data.root_joint])
+
+
+def _refuse_other_frames(path, data):
+    """The labels that are kept in ``path``; ValueError unless they are those of ``data``."""
+    kept = _unpack(path)
+    if str(kept["fingerprint"]) != _fingerprint(data) and not _nearly_same_labels(kept, data.evaluation, data.root_joint):
+        raise ValueError(
+            f"{path.parent} holds results on other frames ({len(kept['target'])} there, {len(data.evaluation)} here): "
+            "move it away and try again"
+        )
+    return kept
+
+
 def _save_frames(path, data):
     split, root, sample = data.evaluation, data.root_joint, np.array(data.evaluation.crops[:8])
-    fingerprint = digest([split.target.tobytes().hex(), split.frame.tolist(), root])
+    fingerprint = _fingerprint(data)
     if path.exists():
-        kept = _unpack(path)
-        if str(kept["fingerprint"]) != fingerprint and not _same_frames(kept, split, root):
-            raise ValueError(f"{path.parent} holds results on other frames: move it away and try again")
+        kept = _refuse_other_frames(path, data)
         same = "root" in kept and np.abs(kept["mean_pose"] - _centred(mean_pose(data), root)).max() < 0.11
         if same and np.array_equal(kept["visible"], split.visible):  # other hands to learn from have another mean
             return
         sample = kept["sample"]  # a changed setting may cut the crops otherwise
-    factors, table = {}, data.root / "evaluation" / "factors.csv"
-    if table.exists():
-        lines = pd.read_csv(table).set_index("frame").loc[split.frame]
+    factors, lines = {}, read_factors(data.root / "evaluation", split.frame)
+    if lines is not None:
         factors = {f"factor_{name}": lines[name].to_numpy() for name in _FACTORS if name in lines}
         factors = {name: values.astype(str) if values.dtype == object else values for name, values in factors.items()}
     with atomic_path(path) as temporary:
@@ -294,13 +317,13 @@ def _save_frames(path, data):
         )  # fmt: skip
 
 
-def same_frames(labels, others):
+def same_labels(labels, others):
     """Whether two ``frames.npz`` hold the labels of the same frames."""
     one, other = _unpack(labels), _unpack(others)
     return str(one["fingerprint"]) == str(other["fingerprint"])
 
 
-def _same_frames(kept, split, root):
+def _nearly_same_labels(kept, split, root):
     """Whether frames rendered anew are those that were kept: another processor may round the last digit otherwise.
 
     Labels agree to the tenth of a millimetre that is kept, the first crops to a grey level.

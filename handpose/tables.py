@@ -118,17 +118,28 @@ def per_finger_table(results, rows, seeds=None):
 
 
 def trained_apart(shown):
-    """What is not alike in how rows were trained, lines of text: their precisions, and the warm-ups that they start from.
+    """What is not alike in how rows were trained, lines of text: the hands that they learn from (how many, and what their mean pose
+    gets), their precisions, and the warm-ups that they start from.
 
     ``shown``: {row or method: list of ``Result``, one a seed}. Empty where nothing differs.
     """
     cards = {name: [result.card for result in runs] for name, runs in shown.items()}
-    lines = _differing(cards, lambda card: card["precision"], "not all are trained in the same precision:")
-    warmups = list(dict.fromkeys(_warmup(card) for each in cards.values() for card in each))
+    lines = _differing(cards, _hands, "not all learn from the same hands, so they don't compare:")
+    lines += _differing(cards, _precisions, "not all are trained in the same precision:")
     return lines + _differing(
-        cards, lambda card: f"warm-up {warmups.index(_warmup(card)) + 1}" if _warmup(card) else "no warm-up",
+        cards, lambda card: f"warm-up {_warmup(card)[:4]}" if _warmup(card) else "no warm-up",
         "not all start from the same warm-up of the backbone; its settings are the same, the machine or the code is another:",
     )
+
+
+def _hands(card):
+    return f"{card['frames']['training']} hands, whose mean pose gets {card['mean_pose']['mepe']:.2f} mm"
+
+
+def _precisions(card):
+    """Of all its stages; older cards say that of the last alone."""
+    stages = card["stages"].values()
+    return " and ".join(dict.fromkeys(stage.get("precision", card["precision"]) for stage in stages)) or card["precision"]
 
 
 def _warmup(card):
@@ -140,7 +151,7 @@ def _differing(cards, value, heading):
     if len({value(card) for each in cards.values() for card in each}) < 2:
         return []
     alike = {}
-    for name, each in cards.items():
+    for name, each in ((name, each) for name, each in cards.items() if each):
         seeds = {}
         for card in each:
             seeds.setdefault(value(card), []).append(str(card["seed"]))

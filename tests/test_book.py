@@ -1,5 +1,6 @@
 """The book of the recorded run, built from a clean state. `test_browser.py` opens it in a real browser."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -217,6 +218,18 @@ def test_a_run_with_changed_settings_is_recorded(results, tmp_path, changes, see
     before = kept(tmp_path)
     book.main(["--record", made_pages(tmp_path, f"{own}-{seeds}-recorded", made)])
     assert kept(tmp_path) == before
+
+
+def test_pictures_of_a_dataset_are_not_published_unasked(results, tmp_path):
+    made = results("runs", "synthetic-minutes", labels=True)
+    for path in made.glob("*/run.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": "rhd", "rendered": False}))
+    pages = made_pages(tmp_path, "synthetic-minutes-seed0", made)
+    with pytest.raises(SystemExit, match="hold pictures of the dataset, whose licence is: research only.*make record WITH_PICTURES=yes"):
+        book.main(["--record", pages])
+    assert not (tmp_path / "book" / "runs" / "results").exists()
+    book.main(["--record", "--with-pictures", pages])
+    assert set(kept(tmp_path)) == {made.name}
 
 
 def test_labels_are_shared_where_the_plain_preset_is_recorded_on_the_same_frames(results, tmp_path):

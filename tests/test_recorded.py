@@ -230,14 +230,15 @@ def test_an_exchange_that_ends_anywhere_leaves_the_old_or_the_new(tmp_path, monk
             for name in ("rename", "unlink", "rmdir"):
                 patch.setattr(os, name, counted(getattr(os, name)))
             try:
-                recorded.exchange(fresh, place)
+                with recorded.settled(place):
+                    recorded._exchange(fresh, place)
             except Killed:
                 ends += 1
-        recorded.settle(place)
+        settled_alone(place)
         texts = {path.name: path.read_text() for path in place.iterdir()}
         assert texts in ({"a": "old", "b": "old"}, {"a": "new", "b": "new"})
         assert (texts["a"] == "old") == (end == 0)
-        recorded.exchange(fresh, place) if fresh.exists() else None
+        recorded._exchange(fresh, place) if fresh.exists() else None
         assert sorted(path.name for path in place.parent.iterdir()) == [".runs.lock", "runs"] and (place / "b").read_text() == "new"
     assert ends >= 4
 
@@ -250,7 +251,12 @@ def started(call, *arguments):
     return thread
 
 
-@pytest.mark.parametrize("other", [recorded.settle, recorded.check])
+def settled_alone(place):
+    with recorded.settled(place):
+        pass
+
+
+@pytest.mark.parametrize("other", [settled_alone, recorded.check])
 def test_who_comes_in_the_middle_of_an_exchange_waits(tmp_path, monkeypatch, other):
     place, fresh, rename, came = tmp_path / "runs", tmp_path / ".runs.new", os.rename, []
     for folder, text in ((place, "old"), (fresh, "new")):
@@ -266,7 +272,8 @@ def test_who_comes_in_the_middle_of_an_exchange_waits(tmp_path, monkeypatch, oth
             assert came[0].is_alive()
 
     monkeypatch.setattr(os, "rename", slow)
-    recorded.exchange(fresh, place)
+    with recorded.settled(place):
+        recorded._exchange(fresh, place)
     came[0].join()
     recorded.check(place)
     assert (place / "a").read_text() == "new" and {path.name for path in tmp_path.iterdir()} == {".runs.lock", "runs"}

@@ -279,6 +279,9 @@ def test_a_result_says_when_it_is_stale(whole, tiny, monkeypatch):
     for name in ("training", "evaluation", "frame_size"):
         monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(TINY, **{name: getattr(TINY, name) + 1}))
         assert whole.stale == "the preset's frames have changed"
+        given = results.Result(whole.folder)
+        vars(given)["card"] = whole.card | {"own_frames": True}
+        assert given.stale == ""
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     monkeypatch.setattr("handpose.alike.training_code", lambda row=None: "other")
     assert whole.stale == "the code that trains has changed"
@@ -298,8 +301,10 @@ def test_results_on_other_data_are_not_mixed(tiny, whole, monkeypatch, what):
 
     (whole.folder / "run.json").unlink()
     monkeypatch.setattr(results, "prepare_data", other)
-    with pytest.raises(ValueError, match="holds results on other frames"):
-        obtain("D3", **tiny)
+    with monkeypatch.context() as patch:  # before anything is trained
+        patch.setattr(results, "run_stages", None)
+        with pytest.raises(ValueError, match=r"holds results on other frames \(12 there, 12 here\): move it away"):
+            obtain("D3", **tiny)
     monkeypatch.undo()
     obtain("D3", **tiny)
 

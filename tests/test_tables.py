@@ -137,7 +137,7 @@ def test_errors_by_joint_and_by_finger(tmp_path):
 def claims_line(**changes):
     line = {"claim": "a < b", "where": "Table 1", "compared": "B pose part against A", "effect": "-1.00 mm (-2.0 %)",
             "95 % interval": "-2.00 to -0.50", "control": "", "effect against control": "", "its 95 % interval": "",
-            "paper, RHD": "", "seeds": "0, 1", "verdict": "supported"}  # fmt: skip
+            "paper, RHD": "", "the paper's change": "", "seeds": "0, 1", "verdict": "supported"}  # fmt: skip
     return pd.DataFrame([line | changes], index=["injection"])
 
 
@@ -148,8 +148,10 @@ def test_claims_as_html():
     assert "".join(list(box.iter("td"))[0].itertext()) == "a < bTable 1B pose part against A"
     assert [line.get("id") for line in box.iter("tr")][1] == "claim-injection"
     assert "<a" not in claims_html(claims_line(effect="not run"))
-    text = claims_html(claims_line(control="D0-longer", **{"effect against control": "+1", "paper, RHD": "-4.0 %"}), "")
+    paper = {"paper, RHD": "-4.0 %", "the paper's change": "inside our interval"}
+    text = claims_html(claims_line(control="D0-longer", **{"effect against control": "+1"} | paper), "")
     assert "<small>D0-longer</small>" in text and "paper, RHD: change" in text and "<a" not in text
+    assert "-4.0 %<br/><small>inside our interval</small>" in text
 
 
 def test_each_verdict_has_its_colour():
@@ -241,7 +243,12 @@ def test_what_is_not_alike_in_training_is_said():
     ]
     heading, *lines = trained_apart({"A": [run(0, "32-true")], "B": [run(0, "32-true", "b")], "C": [run(3, "32-true", "")]})
     assert "not all start from the same warm-up" in heading
-    assert lines == ["  warm-up 1 (seed 0): A", "  warm-up 2 (seed 0): B", "  no warm-up (seed 3): C"]
+    assert lines == ["  warm-up a (seed 0): A", "  warm-up b (seed 0): B", "  no warm-up (seed 3): C"]
+    mixed = run(0, "bf16-mixed")
+    mixed.card["stages"] |= {"disentangle": {"precision": "32-true"}, "align": {"precision": "bf16-mixed"}}
+    mixed.card["stages"]["warmup"]["precision"] = "32-true"
+    assert trained_apart({"baseline": [run(0, "32-true")], "C": [mixed], None: []})[1:] == [
+        "  32-true (seed 0): baseline", "  32-true and bf16-mixed (seed 0): C"]
     assert trained_apart({"A": [run(0, "32-true")], "B": [run(1, "32-true")]}) == trained_apart({}) == trained_apart({"A": []}) == []
 
 
