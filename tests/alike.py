@@ -1,11 +1,13 @@
 """Does the code as it is train what the code of a commit trained? ``python -m tests.alike COMMIT [--trained FOLDER]``.
 
-Each training of every row and method takes a step from the same start, on the same hands, with both; losses and gradients
-are compared. FOLDER: results trained to the end by the code as it is, whose rows are recorded of then as well.
+Each training of every row and method takes some steps from the same start, on the same hands, with both; losses, the first
+gradients, and what the optimiser is told at each step are compared. FOLDER: results trained to the end by the code as it is, whose rows are recorded of
+then as well.
 """
 
 import argparse
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -14,13 +16,18 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-#: One batch is all the training hands: an epoch is a step. Encoders learn in all of stage 2. Maps are as small as at `desktop`, and as
-#: in all that is recorded no picture is flipped.
-PRESET = "smoke+size=64+training=32+weights=none+disentangle_epochs=1+align_frozen_epochs=0+flip_probability=0+precision=32-true"
+#: One batch is all the training hands: an epoch is a step, and each phase has three, so that losses take turns and the rate falls.
+#: Maps are as small as at `desktop`, and as in all that is recorded no picture is flipped.
+PRESET = ("smoke+size=64+training=32+weights=none+decay=true+disentangle_epochs=3+align_frozen_epochs=3+align_epochs=3+refine_epochs=3"
+          "+flip_probability=0+precision=32-true")  # fmt: skip
+#: What the optimiser is told.
+TOLD = ("lr", "betas", "eps", "weight_decay", "amsgrad")
 
 
 def steps(output):
-    """Run in a process of its own, with the package of then or of now: {training: (terms, gradient)} and the digests."""
+    """Run in a process of its own, with the package of then or of now: {training: (terms of each step, gradient of the first, what
+    the optimiser was told at each)} and the digests.
+    """
     import numpy as np
     import torch
 
@@ -31,11 +38,13 @@ def steps(output):
     torch.set_num_threads(1)
     preset = find_preset(PRESET)
     data = runs.prepare_data(PRESET, output_dir="runs/alike", progress=False, workers=1)
-    seen, found, step = [], {}, torch.optim.Adam.step
+    seen, told, found, step = [], [], {}, torch.optim.Adam.step
 
     def watched(self, *arguments, **options):
-        gradient = [weight.grad.flatten() for group in self.param_groups for weight in group["params"] if weight.grad is not None]
-        seen.append(torch.cat(gradient).numpy().copy())
+        weights = [weight for group in self.param_groups for weight in group["params"] if weight.grad is not None]
+        if not seen:
+            seen.append(torch.cat([weight.grad.flatten() for weight in weights]).numpy().copy())
+        told.append([len(weights), *(np.ravel(group[name]).tolist() for group in self.param_groups for name in TOLD)])
         return step(self, *arguments, **options)
 
     torch.optim.Adam.step = watched
@@ -51,10 +60,11 @@ def steps(output):
                 networks = make_networks(stage, find_row(row), preset, 0)
                 module, shards = STAGES[stage](networks, find_row(row), preset), data.training
             seen.clear()
+            told.clear()
             with tempfile.TemporaryDirectory() as folder:
                 history = train.train(module, shards, data.evaluation, folder, 0, train.make_fabric("32-true", "cpu"), False, data.root_joint)
-            terms = {key: value for key, value in history[0].items() if isinstance(value, float) and key not in _NOT_TERMS}
-            found[name] = (terms, seen[0])
+            terms = [{key: value for key, value in epoch.items() if isinstance(value, float) and key not in _NOT_TERMS} for epoch in history]
+            found[name] = (terms, seen[0], list(told))
     digests = {"ours": runs.training_code()} | {row: runs.training_code(row) for row in PEERS}
     np.save(output, np.array([(found, digests)], object), allow_pickle=True)
 
@@ -89,14 +99,21 @@ def compare(commit):
     if then.keys() - now.keys():  # a new one has no results of older code
         raise ValueError(f"trainings that the code as it is lacks: {', '.join(then.keys() - now.keys())}")
     trainings = []
-    for name, (terms, gradient) in then.items():
-        terms_now, gradient_now = now[name]
-        loss = max(abs(terms_now[key] - value) for key, value in terms.items()) / sum(map(abs, terms.values()))
+    for name, (terms, gradient, told) in then.items():
+        terms_now, gradient_now, told_now = now[name]
+        first, *later = itertools.starmap(terms_apart, zip(terms, terms_now, strict=True))
         apart = np.linalg.norm(gradient_now - gradient) / np.linalg.norm(gradient)
-        trainings.append({"name": name, "loss": float(loss), "gradient": float(apart)})
+        trainings.append({"name": name, "steps": len(terms), "loss": first, "gradient": float(apart), "later": max(later), "told": float(told != told_now)})
     here = environment()
     digests = {row: [old[row], new[row]] for row in old}
     return {"then": whole, "now": here["commit"], "digests": digests, "trainings": trainings, "platform": here["platform"]}
+
+
+def terms_apart(then, now):
+    """The largest difference of a term over the loss; infinite where they are not the same terms."""
+    if then.keys() != now.keys():
+        return float("inf")
+    return max(abs(now[key] - value) for key, value in then.items()) / sum(map(abs, then.values()))
 
 
 def begins(change):
