@@ -18,7 +18,7 @@ def main(arguments=None):
     predict.add_argument("pictures", nargs="+", metavar="IMAGE", help="JPEG, PNG, WebP ...; several share all that follows")
     predict.add_argument("--hand", required=True, choices=("left", "right"), help="which hand it is")
     predict.add_argument("--box", nargs=4, type=float, metavar=("X0", "Y0", "X1", "Y1"),
-                         help="tight around the hand, wrist to finger tips, px, on the upright picture; default: all of it")  # fmt: skip
+                         help="tight around the hand, wrist (STB: palm) to finger tips, px, on the upright picture; default: all of it")  # fmt: skip
     predict.add_argument("--K", nargs=4, type=float, metavar=("FX", "FY", "CX", "CY"),
                          help="the camera, px; default: focal length as long as the picture is wide")  # fmt: skip
     predict.add_argument("--root", nargs=3, type=float, metavar=("X", "Y", "Z"),

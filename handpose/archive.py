@@ -111,6 +111,13 @@ def _reference(work):
     return f"{people} ({work['year']}). {work['title']}. {work['conference']['name']}."
 
 
+def bibtex(citation):
+    """BibTeX of this book from the content of ``CITATION.cff``, a dict; with the repository's address where one is known."""
+    fields = {"author": " and ".join(f"{{{_name(author)}}}" for author in citation["authors"]), "title": f"{{{citation['title']}}}"}
+    fields |= {"note": "Jupyter book and code"} | ({"url": citation["repository-code"]} if "repository-code" in citation else {})
+    return "@misc{handpose-companion,\n" + ",\n".join(f"  {name:6} = {{{value}}}" for name, value in fields.items()) + "\n}"
+
+
 def zenodo_text(root=ROOT):
     """The text of ``.zenodo.json`` of the checkout ``root``."""
     return json.dumps(zenodo(yaml.safe_load((root / "CITATION.cff").read_text())), indent=2, ensure_ascii=False) + "\n"
@@ -121,7 +128,10 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m handpose.archive", description=__doc__.splitlines()[0])
     parser.add_argument("--tag", help="the release's tag; must be the package's version")
     parser.add_argument("--metadata", action="store_true", help="only write .zenodo.json from CITATION.cff")
+    parser.add_argument("--bibtex", action="store_true", help="only print how to cite the book")
     options = parser.parse_args(arguments)
+    if options.bibtex:
+        return print(bibtex(yaml.safe_load((ROOT / "CITATION.cff").read_text())))
     try:
         if options.metadata:
             with atomic_path(ROOT / ".zenodo.json") as temporary:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator
 
-from . import analysis, plausibility
-from .effects import AT_CHANCE, Effect, forest_plot, paired_effect, verdict
+from . import analysis, inside, plausibility
+from .effects import AT_CHANCE, NOT_KNOWN, Effect, forest_plot, paired_effect, verdict
 from .experiments import find_row
 from .tables import NOT_RUN, mean_and_spread
 from .tables_html import claims_frame
@@ -106,6 +106,11 @@ def _at_chance(results, claim, seeds):
     return all(one.low <= one.chance for one in found)
 
 
+def _gap(results, row, seed):
+    """Distance of the means of pictures' and true poses' latents, in spreads: (1,)."""
+    return np.array([inside.gap(*inside.clouds(_analysis(results, row, seed, "read_rgb")))])
+
+
 #: Kinds that are scores of a probe, and the factor of the frames that it reads.
 PROBED = {"probe background": "background", "probe light": "light, direction", "probe skin": "skin"}
 
@@ -120,6 +125,7 @@ KINDS = {
     "light": (lambda *of: moved(*of, "light"), "mm"),
     "background, error": (lambda *of: worse(*of, "background"), "mm of error"),
     "light, error": (lambda *of: worse(*of, "light"), "mm of error"),
+    "gap": (_gap, "spreads"),
     "gradient": (lambda *of: _gradient(*of, BACKBONE), "times"),
     "gradient, layer 1": (lambda *of: _gradient(*of, LAYER_1), "times"),
     "gradient, layer 1 to 4": (lambda *of: _gradient(*of, LAYER_1, LAST_LAYER), "times"),
@@ -230,6 +236,7 @@ CLAIMS = (
     Claim("both", "Both losses together lower it", _TABLE_1, "D3", "D0", "D0-longer"),
     Claim("both-over-kcs", "Both losses are better than KCS alone", _TABLE_1, "D3", "D1"),
     Claim("both-over-geo", "Both losses are better than GEO alone", _TABLE_1, "D3", "D2"),
+    Claim("after-injection", "All that follows injection lowers it together", _TABLE_1, "D3", "A", "A-longer"),
     Claim("whole", "The whole method beats the baseline", _TABLE_1, "D3", "baseline", "baseline-longer"),
     Claim("pose-part", "The injection decoder gains from reading the pose part alone", _TABLE_2,
           "injection-pose", "injection-concat"),
@@ -248,6 +255,12 @@ CLAIMS = (
     Claim("angles-kcs", "With the KCS loss fewer joints bend as no hand can", _REFINE, "D1", "D0", "D0-longer", "violations"),
     Claim("angles-geo", "With the GEO loss fewer do", _REFINE, "D2", "D0", "D0-longer", "violations"),
     Claim("angles-both", "With both losses fewer do", _REFINE, "D3", "D0", "D0-longer", "violations"),
+    Claim("bones-whole", "With the whole method bones are closer to their true lengths", _REFINE,
+          "D3", "baseline", "baseline-longer", "bones"),
+    Claim("angles-whole", "With the whole method fewer joints bend as no hand can", _REFINE,
+          "D3", "baseline", "baseline-longer", "violations"),
+    Claim("closer-B", "Disentanglement brings pictures' pose latents closer to those of true poses", _LATENTS, "B", "A", kind="gap"),
+    Claim("closer-D0", "Alignment brings closer what the decoder reads of the two", "sections 3.1.2, 4.3", "D0", "B", kind="gap"),
     *_kept_out("B"), *_known_less("B", "A"), *_kept_out("D3"),
     *_steadier("B", "A", "disentanglement"), *_steadier("D3", "baseline", "the whole method"),
 )  # fmt: skip
@@ -267,13 +280,15 @@ def paper_change(claim):
 class Measured:
     """A claim and what was measured: row against base, row against the control; None for what has not been run.
 
-    ``at_chance``: both sides are scores of a probe that tells nothing, so that their difference says nothing either.
+    ``at_chance``: both sides are scores of a probe that tells nothing, so that their difference says nothing either. ``measurable``:
+    whether these frames can tell at all: what photographs were made of is not known, and they can't be drawn again.
     """
 
     claim: Claim
     against_base: Effect | None
     against_control: Effect | None
     at_chance: bool = False
+    measurable: bool = True
 
     @property
     def deciding(self):
@@ -285,10 +300,20 @@ class Measured:
         return paper_change(self.claim)
 
     @property
+    def paper_inside(self):
+        """Whether the paper's relative change lies in our interval, also relative; None where there is no figure or but one seed."""
+        effect = self.deciding
+        if self.paper is None or effect is None or len(effect.seeds) < 2:
+            return None
+        return bool(effect.low <= self.paper * effect.base <= effect.high)
+
+    @property
     def verdict(self):
         if self.deciding and self.at_chance:
             return AT_CHANCE
-        return verdict(self.deciding, self.claim.direction) if self.deciding else NOT_RUN
+        if self.deciding:
+            return verdict(self.deciding, self.claim.direction)
+        return NOT_RUN if self.measurable else NOT_KNOWN
 
 
 def measure_claims(results, claims=CLAIMS):
@@ -302,7 +327,8 @@ def measure_claims(results, claims=CLAIMS):
     found = []
     for claim in claims:
         base, control = against(claim, claim.base), against(claim, claim.control)
-        found.append(Measured(claim, base, control, base is not None and _at_chance(results, claim, base.seeds)))
+        known = len(results.factors) or not (claim.kind in PROBED or claim.kind.startswith(("background", "light")))
+        found.append(Measured(claim, base, control, base is not None and _at_chance(results, claim, base.seeds), bool(known)))
     return tuple(found)
 
 

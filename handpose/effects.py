@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 
 _LEVEL = (2.5, 97.5)
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided at this scale"
-ONE_SEED, AT_CHANCE = "undecided (one seed)", "undecided (both at chance)"
+ONE_SEED, AT_CHANCE, NOT_KNOWN = "undecided (one seed)", "undecided (both at chance)", "not known of these frames"
 
 
 @dataclass(frozen=True)

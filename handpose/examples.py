@@ -74,7 +74,10 @@ def stb_pictures(root, index=0):
     sequence, number = path.parent.name, int(path.stem.rpartition("_")[2])
     labels = load_labels(Path(root) / "labels" / f"{sequence}_SK.mat")[number, STB_ORDER]
     pictures["SK_color, not moved: wrong"] = (frame.image, project(labels, K_COLOUR))
-    depth = stb_depth(read_image(path.with_name(f"SK_depth_{number}.png"), "RGB"))
+    held = path.with_name(f"SK_depth_{number}.png")
+    if not held.exists():  # nothing needs it
+        return pictures
+    depth = stb_depth(read_image(held, "RGB"))
     pictures["SK_depth"] = (np.where((depth > 0) & (depth < 1200), depth, np.nan), project(labels, K_DEPTH))
     return pictures
 

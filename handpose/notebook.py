@@ -23,6 +23,7 @@ _PAGE = "HANDPOSE_PAGE"
 warnings.filterwarnings("ignore", message="IProgress not found")
 _SAID_PLAINLY = {"ValueError", "FileNotFoundError", "FloatingPointError", "NotFinite"}
 _NUMBERS = {"seed": 0, "seeds": 1, "threads": 0}  # 0 threads: as many as there are cores, where a notebook says so
+_SWITCHES = ("recorded", "links", "injection", "disentangle", "align", "kcs", "geo", "concat")
 _IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 
 
@@ -52,7 +53,8 @@ def whole_number(name, value, least=0):
 
 
 def check_parameters(namespace, *names):
-    """Stop when a parameter was injected that the notebook does not have, or a number that is none; papermill itself only warns.
+    """Stop when a parameter was injected that the notebook does not have, a number that is none, or a switch that is neither True nor
+    False; papermill itself only warns.
 
     ``namespace`` is the notebook's ``globals()`` just after the parameters, the first time that they run in a
     kernel: later the notebook's own names stand there too. Raises ValueError that names the right ones, or what is wanted.
@@ -68,6 +70,9 @@ def check_parameters(namespace, *names):
     for name, least in _NUMBERS.items():
         if name in names and name in namespace:
             whole_number(name, namespace[name], least)
+    for name in set(_SWITCHES) & set(names) & namespace.keys():
+        if type(namespace[name]) is not bool:
+            raise ValueError(f"{name} is {namespace[name]!r}: it must be True or False")
     namespace["_parameters_checked"] = names
 
 
@@ -243,7 +248,8 @@ _PAGE_CODE = (
     "skeleton.py", "geometry.py", "metrics.py", "analysis.py", "plausibility.py", "effects.py", "claims.py", "decisions.py",
     "tables.py", "tables_peers.py", "tables_html.py", "figures.py", "figures_pose.py", "given.py", "placement.py", "own_picture.py",
     "figures_own.py", "conventions.py", "protocols.py", "examples.py", "figures_data.py", "inside.py", "figures_inside.py",
-    "figures_losses.py", "explorer.py", "explorer.js",
+    "figures_losses.py", "explorer.py", "explorer.js", "runs.py", "results.py", "experiments.py", "trial.py", "pictures.py", "cost.py",
+    *(f"peers/{path.name}" for path in sorted((PACKAGE / "peers").glob("*.py"))),
 )  # fmt: skip
 
 
@@ -312,7 +318,7 @@ def lighter_png(encoded):
 
 def _typed(text):
     try:
-        return json.loads(text)
+        return json.loads(text.lower() if text in ("True", "False") else text)
     except json.JSONDecodeError:
         return text
 

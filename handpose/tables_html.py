@@ -6,8 +6,10 @@ import re
 import numpy as np
 import pandas as pd
 
+from .effects import NOT_KNOWN
 from .tables import MEAN_POSE, METHODS, NOT_RUN, PAPER, PAPER_STB, PROTOCOLS, percent
 
+INSIDE = "the paper's change"
 _BOX = '<div class="results-table" style="overflow-x: auto" tabindex="0"><table class="dataframe">{}</table></div>'
 
 
@@ -95,7 +97,7 @@ def claims_frame(measured):
     """``claims.Measured`` as texts: DataFrame, a line a claim, indexed by the claim's name.
 
     Columns: claim, where, compared, effect, 95 % interval, control, effect against control, its 95 % interval, "paper,
-    RHD" (the paper's change of MEPE), seeds, verdict.
+    RHD" (the paper's change of MEPE), whether that lies in our interval, seeds, verdict.
     """
     lines = {}
     for one in measured:
@@ -111,6 +113,7 @@ def claims_frame(measured):
             "effect against control": amount(one.against_control, unit) if claim.control else "",
             "its 95 % interval": interval(one.against_control, unit),
             PAPER: percent(one.paper),
+            INSIDE: {True: "inside our interval", False: "outside our interval"}.get(one.paper_inside, ""),
             "seeds": ", ".join(map(str, one.deciding.seeds)) if one.deciding else "",
             "verdict": one.verdict,
         }
@@ -139,7 +142,7 @@ def claims_html(table, link="row-{}.html", caption=""):
             for cell, row, address in zip(against, table["control"], links)
         ]
     if table[PAPER].any():
-        columns[f"{PAPER}: change"] = list(map(html.escape, table[PAPER]))
+        columns[f"{PAPER}: change"] = [_stacked(*cell) for cell in zip(table[PAPER], table[INSIDE])]
     head = "".join(f'<th scope="col" style="text-align: left">{html.escape(name)}</th>' for name in columns)
     body = ""
     for name, *cells in zip(table.index, *columns.values()):
@@ -152,7 +155,7 @@ def claims_html(table, link="row-{}.html", caption=""):
 def verdict_html(verdict):
     """A verdict as a word on its colour."""
     words = verdict.split()
-    colour = "#57606a" if verdict == NOT_RUN else _COLOURS[words[0]]
+    colour = "#57606a" if verdict in (NOT_RUN, NOT_KNOWN) else _COLOURS[words[0]]
     style = f"background: {colour}; color: #fff; border-radius: 0.3rem; padding: 0.1rem 0.4rem; display: inline-block"
     return f'<span class="verdict" style="{style}">{html.escape(verdict)}</span>'
 

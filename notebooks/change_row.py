@@ -76,6 +76,7 @@ check_parameters(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
+import shlex
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -90,6 +91,7 @@ from handpose.notebook import project_path, show, show_card, show_pictures, show
 from handpose.records import available_cores
 from handpose.results import Results, obtain
 from handpose.runs import measure
+from handpose.tables import trained_apart
 from handpose.tables_html import as_html
 from handpose.trial import LARGE, changed_preset, comes_along, held_against, trial_table
 
@@ -126,7 +128,7 @@ def measured(predicted):
 
 
 print(f"{name}: {parts.parts}")
-print(f"settings: {changed}, dataset {dataset}, seed {seed}, {len(results)} evaluation frames")
+print(f"settings: {changed}, dataset {results.data_name}, seed {seed}, {len(results)} evaluation frames")
 print(f"MEPE {result.card['metrics']['mepe']:.2f} mm, AUC 20-50 mm {result.card['metrics']['auc']:.3f}")
 print(f"mean training pose: MEPE {measured(results.mean_pose)['mepe']:.2f} mm")
 
@@ -140,11 +142,14 @@ print(f"mean training pose: MEPE {measured(results.mean_pose)['mepe']:.2f} mm")
 # this page's frames, so their errors differ a little from those on the page of results.
 
 # %% tags=["hide-input"]
+on = f" DATASET={dataset}" * (dataset != "synthetic") + f" DATA_ROOT={shlex.quote(data_root)}" * bool(data_root)
 beside = held_against(result, preset, **where)
+for line in trained_apart({name: [result]} | {label: runs for label, (_, runs) in beside.items()}):
+    print(line)
 curves = {name: ([result.predicted], [result])} | beside
 drawn = {label: predictions for label, (predictions, _) in curves.items()} | {"mean pose": [results.mean_pose]}
 if not any(label.endswith(f", {preset}") for label in beside):
-    print(f'no other row has been trained at this size: make batch ROWS="baseline D3" SEEDS={seed} PRESET={preset}')
+    print(f'no other row has been trained at this size: make batch ROWS="baseline D3" SEEDS={seed} PRESET={preset}{on}')
 if not any(label.endswith(f", {LARGE}") for label in beside):
     print("the recorded run was measured on other frames: its curves are left out")
 
@@ -173,7 +178,7 @@ show(figures.interactive_pck_bands(drawn, results.target, root=results.root_join
 show_run(result, *[one for _, runs in beside.values() for one in runs])
 
 # %% tags=["hide-input"]
-HTML(as_html(trial_table(curves, measured), link="", caption=f"Trained on what, on {dataset}"))
+HTML(as_html(trial_table(curves, measured), link="", caption=f"Trained on what, on {results.data_name}"))
 
 # %% [markdown]
 # Two trainings differ by chance alone, and one seed does not say by how much. `make batch` runs several seeds of your row, beside
@@ -182,7 +187,7 @@ HTML(as_html(trial_table(curves, measured), link="", caption=f"Trained on what, 
 # %% tags=["hide-input"]
 without = dict(kcs=False, geo=False) if kcs or geo else dict(align=False)
 controls = [replace(parts, longer=True, **without)] if align else []
-print(f'make batch ROWS="{" ".join(dict.fromkeys(["baseline", row, *map(row_name, controls)]))}" SEEDS="0 1 2" PRESET={changed}')
+print(f'make batch ROWS="{" ".join(dict.fromkeys(["baseline", row, *map(row_name, controls)]))}" SEEDS="0 1 2" PRESET={changed}{on}')
 
 # %% [markdown]
 # ## Hands one can turn

@@ -71,13 +71,15 @@ from IPython.display import HTML, display
 from handpose import figures, geometry
 from handpose.decisions import as_html
 from handpose.notebook import project_path, show_pictures
+from handpose.results import dataset_name, results_folder
 from handpose.runs import mean_pose, measure, prepare_data
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 data = prepare_data(preset, dataset, project_path(data_root), project_path(output_dir), workers=threads)
 # %% tags=["hide-input"]
 training, evaluation = data.frames("training"), data.frames("evaluation")
-print(f"preset {preset}, dataset {dataset}")
+kind = dataset_name({"dataset": dataset, "rendered": (data.root / "synthetic.json").exists()})
+print(f"preset {preset}, dataset {kind}")
 print(f"{len(training)} training frames, {len(evaluation)} evaluation frames, {training[0].image.shape[1]} px wide")
 print(f"{len(data.training)} and {len(data.evaluation)} hands usable, crops of {data.training.crops.shape[1]} px")
 
@@ -104,14 +106,15 @@ from handpose.data.frame import read_image
 pictures = {"colour": frames[0].image}
 if dataset == "stb":
     path = training.paths[chosen[0]]
-    depth = stb.decode_depth(read_image(path.with_name(path.name.replace("color", "depth")), "RGB"))
-    near = depth > 0  # 0: no reading
+    held, decode, far = path.with_name(path.name.replace("color", "depth")), stb.decode_depth, 2**16
 else:
     name = f"{chosen[0]:05d}.png"
     pictures["mask: part ids"] = read_image(training.folder / "mask" / name, "L")
-    depth = rhd.decode_depth(read_image(training.folder / "depth" / name, "RGB"))
-    near = depth < 4900
-pictures["depth (mm)"] = np.where(near, depth, depth[near].max() * 1.1)
+    held, decode, far = training.folder / "depth" / name, rhd.decode_depth, 4900
+if held.exists():  # who needs the room may remove it
+    depth = decode(read_image(held, "RGB"))
+    near = (depth > 0) & (depth < far)  # 0: no reading
+    pictures["depth (mm)"] = np.where(near, depth, depth[near].max(initial=1.0) * 1.1)
 show_pictures(figures.frame_grid(list(pictures.values()), titles=list(pictures), columns=len(pictures), width=8))
 
 # %% [markdown]
@@ -203,11 +206,10 @@ print(f"mean pose: MEPE {floor['mepe']:.1f} mm, AUC {floor['auc']:.3f}")
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 from handpose.records import environment, read_json
-from handpose.results import results_folder
 
 where = environment()
 commit = (where["commit"] or "not in git")[:12] + (" with local changes" if where["dirty"] else "")
-print(f"dataset {dataset}, preset {preset}, data fingerprint {data.fingerprint}, commit {commit}, source {where['source']}")
+print(f"dataset {kind}, preset {preset}, data fingerprint {data.fingerprint}, commit {commit}, source {where['source']}")
 cards = [read_json(path) for path in sorted(results_folder(preset, dataset, recorded=True).glob("*/run.json"))]
 if others := sorted({card["data_fingerprint"] for card in cards} - {data.fingerprint}):
     print(f"the recorded results: fingerprint {', '.join(others)}; rendered on another machine, where a pixel may differ by a grey level")

@@ -109,7 +109,7 @@ print("\n".join(f"{layout.upper()}: {text}" for layout, text in kind.items()))
 # The pickle holds a dict from the frame's number to `xyz` (42 × 3, metres, camera frame), `uv_vis` (42 × 3: u, v in pixels,
 # and whether the joint is visible) and `K` (3 × 3).
 
-# %% caption="What RHD stores for one frame, here one of ours in its layout." mystnb={"image": {"alt": "One frame in RHD's layout: the picture, the picture with the joints of the dominant hand, the mask of parts, the depth map"}} tags=["hide-input"]
+# %% caption="What RHD stores for one frame." mystnb={"image": {"alt": "One frame in RHD's layout: the picture, the picture with the joints of the dominant hand, the mask of parts, the depth map"}} tags=["hide-input"]
 show_pictures(figures_data.picture_row(examples.rhd_pictures(root["rhd"], 3)))
 
 # %% [markdown]
@@ -363,7 +363,7 @@ from handpose.records import environment
 where = environment()
 commit = (where["commit"] or "not in git")[:12] + (" with local changes" if where["dirty"] else "")
 print(f"pictures: RHD: {kind['rhd']}; STB: {kind['stb']}")
-print(f"results: dataset {dataset}, preset {preset}{', recorded' if recorded else ''}; commit {commit}, source {where['source']}")
+print(f"results: dataset {results.data_name if results is not None else dataset}, preset {preset}{', recorded' if recorded else ''}; commit {commit}, source {where['source']}")
 if results is not None:
     for run in runs:
         if run.stale:

@@ -17,7 +17,7 @@
 # # What the choices change
 #
 # The paper leaves things open, and [another page](../decisions.md) lists what we chose. Here is what some of these choices
-# change. **All figures come from the dataset and preset named below, none from RHD.** A choice that does not matter here
+# change. **All figures come from the dataset and preset named below.** A choice that does not matter here
 # may matter there, with other pictures and longer training.
 
 # %% tags=["remove-cell"]

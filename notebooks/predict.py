@@ -98,7 +98,7 @@ from handpose import figures_own, own_picture, pictures
 from handpose.given import ALL, ONLY, given, unpack
 from handpose.notebook import project_path, show, show_card, show_pictures, show_run
 from handpose.photo import read_photo
-from handpose.results import Results, obtain
+from handpose.results import Results, dataset_name, obtain
 from handpose.runs import open_run, prepare_data
 from handpose.tables_html import as_html
 
@@ -205,7 +205,7 @@ if pose:
 # The paper's networks are given all of it, and so they are on all other pages of this book.
 #
 # **How do I find a box?** Open the picture in any viewer that shows the pointer's position in pixels. Note the smallest
-# rectangle that holds the joints from the wrist to the tips of all fingers, the forearm left out: x and y of its upper left
+# rectangle that holds the joints from the wrist (of a run on STB: from the palm) to the tips of all fingers, the forearm left out: x and y of its upper left
 # corner, then of its lower right one. Count on the picture as you see it: one that a phone stores lying down is turned
 # upright first. A hand detector's box will do, too, if it ends at the wrist. What counts is how far it is off beside its own
 # size: see below how much a wrong box does.
@@ -267,7 +267,7 @@ if measured is None and not recorded:
 if measured is None:
     print("not kept with this run: run this page with recorded=False")
 else:
-    print(f"MEPE of row {row}, preset {preset}, {len(measured.errors[ALL])} evaluation frames of {dataset}")
+    print(f"MEPE of row {row}, preset {preset}, {len(measured.errors[ALL])} evaluation frames of {dataset_name(result.card)}")
     display(HTML(as_html(figures_own.cost_table(measured.errors, ALL).rename_axis("given"), "", "What it costs not to give something")))
 
 # %% caption="How much longer than the grey bar: what it costs not to know, or to be wrong." mystnb={"image": {"alt": "Bars: MEPE with everything given, and with box, hand, camera or scale off or unknown"}} tags=["hide-input", "nbval-ignore-output"]

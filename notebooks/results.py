@@ -84,7 +84,7 @@ from handpose.experiments import CONTROLS, OWN_ROWS, ROWS, TABLE_1, TABLE_2, fin
 from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.results import Results, dataset_name, results_folder
 from handpose.runs import measure
-from handpose.tables import MEAN_POSE, METHODS, ablation_table, mean_and_spread, per_finger_table, per_joint_table, seeds_of, trained_apart
+from handpose.tables import MEAN_POSE, METHODS, ablation_table, mean_and_spread, per_finger_table, per_joint_table, percent, seeds_of, trained_apart
 from handpose.tables_html import as_html
 from handpose.tables_peers import comparison_table
 
@@ -261,8 +261,15 @@ def over_seeds(row, name, digits):
     return mean_and_spread([one[name] for one in runs], digits)
 
 
-common = [number for number in seeds_of(results, "D3", chosen) if number in results.seeds("baseline")]
-ratios = [results.errors("D3", number).mean() / results.errors("baseline", number).mean() for number in common]
+def change(base):
+    common = [number for number in seeds_of(results, "D3", chosen) if number in results.seeds(base)]
+    ratios = [results.errors("D3", number).mean() / results.errors(base, number).mean() for number in common]
+    return percent(np.mean(ratios) - 1) if ratios else "not run"
+
+
+card = shown.get("D3", everyone)[0].card
+epochs = {name: count for one in card["stages"].values() for name, count in one["settings"].items() if name.endswith("_epochs")}
+warmup = epochs.pop("warmup_epochs", 0)
 means = {row: np.mean([results.errors(row, number).mean() for number in seeds_of(results, row, chosen)]) for row in shown}
 best = min(means, key=means.get)
 for name, value in {
@@ -275,7 +282,9 @@ for name, value in {
         f"These are synthetic hands, rendered for this book, in {'STB' if dataset == 'stb' else 'RHD'}'s file format: not the dataset itself."
         if everyone[0].card["rendered"] else f"These are frames of the dataset {dataset}, read from disk."
     ),
-    "change": f"{100 * (np.mean(ratios) - 1):+.1f} %" if ratios else "not run",
-    "change_paper": f"{100 * (ROWS['D3'].paper / ROWS['baseline'].paper - 1):+.1f} %",
+    "change": change("baseline"), "change_longer": change("baseline-longer"),
+    "change_paper": percent(ROWS["D3"].paper / ROWS["baseline"].paper - 1),
+    "size": f"{card['frames']['training']} frames to learn from, crops of {card['settings']['size']} pixels, "
+            f"{warmup} epochs of warm-up and {sum(epochs.values())} of the method",
 }.items():
     glue(name, value)

@@ -62,9 +62,9 @@ EQUIVALENT = {
     ("losses", "joint_line_distances", "_LINES.to(joints.device)", "_LINES"): _HERE,
     ("losses", "", "torch.tensor(BONES).T.contiguous()", "torch.tensor(BONES).T"): _LAYOUT,
     ("losses", "kl_divergence", "-1", "1"): "the last axis of two is the second",
-    ("losses", "_length", "torch.where(safe, squared, 1.0)", "torch.where(safe, squared, 2.0)"): _UNUSED,
-    ("losses", "_heights", "torch.where(defined, length, 1.0)", "torch.where(defined, length, 2.0)"): _UNUSED,
-    ("losses", "_heights", "torch.where(defined, length, 1.0)", "torch.where(defined, length, -1.0)"): _UNUSED,
+    ("losses", "_length", "torch.where(tiny, 1.0, squared)", "torch.where(tiny, 2.0, squared)"): _UNUSED,
+    ("losses", "_heights", "torch.where(undefined, 1.0, length)", "torch.where(undefined, 2.0, length)"): _UNUSED,
+    ("losses", "_heights", "torch.where(undefined, 1.0, length)", "torch.where(undefined, -1.0, length)"): _UNUSED,
     ("losses", "", "itertools.combinations(range(_JOINTS), 2)", "itertools.permutations(range(_JOINTS), 2)"):
         "each pair twice, of which one is looked up",
     ("losses", "", "torch.tensor([[_PAIRS.index(side) for side in ((b, c), (a, c), (a, b))] for a, b, c in _TRIANGLES]).T.contiguous()",

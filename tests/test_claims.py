@@ -162,7 +162,7 @@ def test_what_has_not_been_run_is_in_the_table(results):
     assert list(table.index) == [claim.name for claim in CLAIMS]
     assert (table.loc["whole", ["effect", "verdict", "95 % interval"]] == ["not run", "not run", ""]).all()
     assert table.loc["injection", "verdict"] == "supported" and table.loc["injection", "paper, RHD"] == "-4.0 %"
-    assert table.loc["background-out-B", "verdict"] == "not run"
+    assert table.loc["background-out-B", "verdict"] == "not known of these frames"
 
 
 def test_the_interaction_is_the_difference_of_the_two_gains(results):

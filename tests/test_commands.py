@@ -55,7 +55,7 @@ SMALL = (
     (r"(torchrun .*) D3 (.*)", r"\1 baseline \2 --seed 1"),  # another than `trained` has: what is there is only opened
     (r"(-m handpose\.notebook notebooks/change_row\.ipynb .*)", r"\1 -p preset smoke -p threads 1"),
     (r"training=5000, evaluation=1000", "training=12, evaluation=20"),
-    (r"synthetic-desktop/warmup-seed0", "synthetic-smoke/D3-seed0"),
+    (r"synthetic-desktop/warmup-seed0|synthetic-quick/D3-seed0", "synthetic-smoke/D3-seed0"),
     (r"/path/to/RHD_published_v2|\bPATH\b", "~/data/RHD_published_v2"),
     (r"\bx0 y0 x1 y1\b", "120 80 460 430"),
     (r"PYTHON=python3\.12 \.\.\.", "PYTHON=python3 book"),

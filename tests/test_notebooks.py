@@ -137,6 +137,13 @@ def test_check_parameters_refuses_numbers_that_are_none(name, value):
         check_parameters({name: value}, name)
 
 
+@pytest.mark.parametrize("value", ["off", "no", "false", 0, None])
+def test_check_parameters_refuses_switches_that_are_neither(value):
+    check_parameters({"geo": False, "recorded": True}, "geo", "recorded")
+    with pytest.raises(ValueError, match=f"geo is {value!r}: it must be True or False"):
+        check_parameters({"geo": value, "recorded": True}, "geo", "recorded")
+
+
 def test_a_failing_notebook_leaves_no_page(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("raise RuntimeError('no')")])
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
