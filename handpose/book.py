@@ -131,15 +131,17 @@ def _shown_beside():
     return {f"{page.dataset}-{page.preset}" for page in recorded.BESIDE.values()}
 
 
-def record_beside(name):
+def record_beside(name, with_pictures=False):
     """Put the results ``name`` ("stb-quick") of runs on this machine beside the recorded run, for pages that show both.
 
     Where results of that name are recorded already, rows are added to them or take the place of older ones; their labels stay.
-    Raises FileNotFoundError when there are none, ValueError when the recorded ones are on other frames.
+    Raises FileNotFoundError when there are none, ValueError when the recorded ones are on other frames, and as ``record`` does.
     """
     source, runs = ROOT / "runs" / "results" / name, ROOT / "book" / "runs"
     with recorded.replaced(runs) as fresh:
         labels, kept = _labels(source), runs / "results" / name
+        if not with_pictures:
+            _refuse_pictures([source])
         if (kept / "frames.npz").exists() and not same_labels(labels, kept / "frames.npz"):
             raise ValueError(f"{kept} holds results on other frames than {source}: remove it first")
         shutil.copytree(runs, fresh)
@@ -198,7 +200,7 @@ def main(arguments=None):
             with recorded.settled():
                 recorded.seal()
         else:
-            given = {"with_pictures": True} if options.record and options.with_pictures else {}
+            given = {"with_pictures": True} if options.with_pictures else {}
             (record_beside if options.beside else record if options.record else build)(options.pages, **given)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")

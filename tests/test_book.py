@@ -1,6 +1,5 @@
 """The book of the recorded run, built from a clean state. `test_browser.py` opens it in a real browser."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -221,12 +220,13 @@ def test_a_run_with_changed_settings_is_recorded(results, tmp_path, changes, see
 
 
 def test_pictures_of_a_dataset_are_not_published_unasked(results, tmp_path):
-    made = results("runs", "synthetic-minutes", labels=True)
+    made = results("runs", "rhd-minutes", labels=True)
     for path in made.glob("*/run.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": "rhd", "rendered": False}))
-    pages = made_pages(tmp_path, "synthetic-minutes-seed0", made)
-    with pytest.raises(SystemExit, match="hold pictures of the dataset, whose licence is: research only.*make record WITH_PICTURES=yes"):
-        book.main(["--record", pages])
+        write_json(path, read_json(path) | {"rendered": False})
+    pages = made_pages(tmp_path, "rhd-minutes-seed0", made)
+    for arguments in (["--record", pages], ["--beside", made.name]):
+        with pytest.raises(SystemExit, match="hold pictures of the dataset, whose licence is: research only.*make record WITH_PICTURES=yes"):
+            book.main(arguments)
     assert not (tmp_path / "book" / "runs" / "results").exists()
     book.main(["--record", "--with-pictures", pages])
     assert set(kept(tmp_path)) == {made.name}
