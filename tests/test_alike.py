@@ -8,7 +8,7 @@ from handpose.records import read_json, write_check
 from handpose.results import RECORDED, Result
 
 CHANGE = {"then": "a" * 40, "now": "b" * 40, "digests": {"ours": ["old", "new"], "Moon": ["old moon", "new moon"]}, "platform": "Linux",
-          "trainings": [{"name": "A: disentangle", "loss": 1e-6, "gradient": 1e-3}]}  # fmt: skip
+          "trainings": [{"name": "A: disentangle", "steps": 3, "loss": 1e-6, "gradient": 1e-3, "later": 1e-3, "told": 0.0}]}  # fmt: skip
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_changes_follow_each_other(kept):
     assert alike.trains_alike("old", "old") and alike.trains_alike("new", "new") and not alike.trains_alike("newer", "old")
 
 
-@pytest.mark.parametrize("apart", [{"loss": 2e-4}, {"gradient": 3e-2}, {"loss": float("nan")}])
+@pytest.mark.parametrize("apart", [{"loss": 2e-4}, {"gradient": 3e-2}, {"loss": float("nan")}, {"later": 0.1}, {"later": float("inf")}, {"told": 1.0}])
 def test_trainings_that_differ_do_not_pass(kept, apart):
     kept(CHANGE | {"trainings": [*CHANGE["trainings"], CHANGE["trainings"][0] | apart]})
     assert not alike.trains_alike("old", "new")
@@ -71,5 +71,5 @@ def test_the_page_says_how_far_apart(kept):
     whole = {"preset": "desktop", "then": "one, float32", "now": "another, bf16", "commit": "c" * 40,
              "trainings": [{"row": "A", "seed": seed, "then": 30.0, "now": 30.0 + seed / 10} for seed in (0, 1)]}  # fmt: skip
     text = "\n".join(alike.lines(alike.found() | {"whole": whole}))
-    assert "| A: disentangle | 1e-06 | 1e-03 |" in text and "`aaaaaaa` against commit `bbbbbbb`" in text
+    assert "| A: disentangle | 3 | 1e-06 | 1e-03 | 1e-03 | yes |" in text and "`aaaaaaa` against commit `bbbbbbb`" in text
     assert "2 trainings of 1 rows" in text and "+0.05 mm on average" in text and "deviation of 0.07 mm" in text
