@@ -15,16 +15,17 @@ from .skeleton import BONES, FINGERS, JOINTS, finger_of
 
 #: One colour a finger (Okabe and Ito's palette: told apart by colour-blind readers too).
 FINGER_COLOURS = dict(zip(FINGERS, ("#D55E00", "#E69F00", "#009E73", "#0072B2", "#CC79A7")))
-LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = (("-", "solid"), ("--", "dash"), (":", "dot"), ("-.", "dashdot"))  # matplotlib's name, plotly's
-_MEAN_POSE = ("#888888", ":", "dot")
+#: Curves that look the same on every page: the whole method, and the mean pose.
+_NAMED = {"mean pose": ("#888888", ":", "dot"), **dict.fromkeys(("D3", "row D3", "proposed"), ("#000000", "-", "solid"))}
 _GROUPS = ("wrist", *FINGERS)
 #: Keys of a history that are no loss terms.
 _NO_TERM = {"stage", "phase", "epoch", "steps", "seconds", "images_per_second", "mepe", "gradients"}
 
 
 def line_style(index):
-    """Colour and dash of the line number ``index``, the dash as matplotlib and as plotly name it; the first 28 differ."""
+    """Colour and dash of the line number ``index``, the dash as matplotlib and as plotly name it; the first 24 differ."""
     return LINE_COLOURS[index % len(LINE_COLOURS)], *_DASHES[index // len(LINE_COLOURS) % len(_DASHES)]
 
 
@@ -77,10 +78,11 @@ def poses_on_pictures(images, joints, titles, width=10):
 
 
 def training_curves(history, *others):
-    """Loss terms and evaluation error over the epochs of a ``history`` (dicts as ``train`` returns them).
+    """Loss terms and evaluation error over the epochs of a ``history`` (dicts as ``train`` returns them), after the warm-up.
 
     ``others``: histories of the same training with other seeds, drawn as thin lines.
     """
+    history, *others = map(_after_warmup, (history, *others))
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.2))
     names = [name for name in dict.fromkeys(key for record in history for key in record) if name not in _NO_TERM]
     for number, one in enumerate((history, *others)):
@@ -104,6 +106,11 @@ def training_curves(history, *others):
     return figure
 
 
+def _after_warmup(history):
+    """``history`` without the backbone's warm-up, unless there is nothing else: it is as long, and has terms of its own."""
+    return [record for record in history if record.get("stage") != "warmup"] or history
+
+
 def _mark_phases(axes, phases):
     starts = [index for index in range(len(phases)) if index == 0 or phases[index] != phases[index - 1]]
     for start in starts[1:]:
@@ -118,8 +125,8 @@ def _pck_lines(curves, target, low, high, root):
     for name, predictions in curves.items():
         share = np.stack([pck(predicted, target, thresholds, root=root) for predicted in predictions])
         area = np.mean([auc(predicted, target, low, high, root=root) for predicted in predictions])
-        yield f"{name} (AUC {area:.3f})", _MEAN_POSE if name == "mean pose" else line_style(index), thresholds, share
-        index += name != "mean pose"
+        yield f"{name} (AUC {area:.3f})", _NAMED.get(name) or line_style(index), thresholds, share
+        index += name not in _NAMED
 
 
 def pck_bands(curves, target, low=20, high=50, root="palm", against=None):

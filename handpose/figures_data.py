@@ -13,8 +13,8 @@ from .geometry import crop_box, palm_centre, project
 from .skeleton import BONES, MIDDLE_MCP, MIDDLE_PIP, WRIST, finger_of
 
 _LABEL = dict(ha="center", va="center", fontsize=8.5, fontweight="bold", zorder=6)
-_ROW_COLOURS = {"mean pose": "#888888", "baseline": "#0072B2", "D3": "#D55E00"}
-_MARKS = {"mean pose": "s", "baseline": "o", "D3": "D"}
+_ROW_COLOURS = {"mean pose": "#888888", "baseline": "#0072B2", "baseline-longer": "#56B4E9", "D3": "#D55E00"}
+_MARKS = {"mean pose": "s", "baseline": "o", "baseline-longer": "^", "D3": "D"}
 
 
 def picture_row(pictures, around=None, width=10):
@@ -188,7 +188,7 @@ def protocol_dots(table, width=9.5):
         axes.margins(x=0.06)
     panels[0].set_yticks(range(len(names)), names, fontsize=8.5)
     panels[0].invert_yaxis()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="upper center", ncols=3, fontsize=9, frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="upper center", ncols=4, fontsize=9, frameon=False)
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()))
     return figure
 

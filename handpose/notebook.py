@@ -293,6 +293,7 @@ def clean(notebook):
             cell.metadata.pop(key, None)
         if "injected-parameters" in cell.metadata.get("tags", []) and "id" in cell:
             cell.id = "injected-parameters"  # papermill draws it
+            cell.metadata.tags = [*dict.fromkeys((*cell.metadata.tags, "hide-input"))]
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
             for output in cell.outputs:
@@ -312,7 +313,9 @@ def lighter_png(encoded):
         if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:  # type: ignore[misc]
             return encoded
         buffer = io.BytesIO()
-        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+        # No colour is far from its own, so that a colour bar keeps its steps; the median cut gives rare colours to others.
+        few = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+        few.save(buffer, "png", optimize=True)
     return min(base64.b64encode(buffer.getvalue()).decode(), encoded, key=len)
 
 

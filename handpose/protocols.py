@@ -180,7 +180,7 @@ def protocols_of(root_joint):
     return tuple(one for one in PROTOCOLS if root_joint == "palm" or one.name != "wrist as root")
 
 
-_ROWS = ("mean pose", "baseline", "D3")
+_ROWS = ("mean pose", "baseline", "baseline-longer", "D3")
 
 
 def compare_protocols(results, rows=_ROWS, seeds=None):
@@ -259,21 +259,26 @@ def described(protocols):
 
 
 def compared(table):
-    """``compare_protocols`` for readers: a line a protocol, for each row mean and median (mm) and AUC over its seeds, and by
-    how much D3 changes the mean against the baseline, in %, over the seeds that both have. A DataFrame of texts with two
-    levels of columns.
+    """``compare_protocols`` for readers: a line a protocol, for each row mean (mm) and AUC, and by how much D3 changes the mean against
+    the baseline and against the baseline trained as long, in %, over the seeds that both have. Where not all seeds of these rows
+    were kept as the protocol needs them, the line is over those that all of them have, and names them. A DataFrame of texts with
+    two levels of columns.
     """
     lines = []
     for protocol, part in table.groupby("protocol", sort=False):
-        line = {("", "Protocol"): protocol}
+        kept = part.dropna(subset="mean")
+        by_row = [set(runs["seed"]) for row, runs in kept.groupby("row") if row != "mean pose"]
+        seeds = set.intersection(*by_row) if by_row else set()
+        few = bool(seeds) and len(kept) < len(part)
+        line = {("", "Protocol"): protocol + f" (seed {', '.join(map(str, sorted(seeds)))})" * few}
         for row, runs in part.groupby("row", sort=False):
-            kept = runs["mean"].notna().any()
-            line[row, "mean"] = _text(runs["mean"], 2) if kept else "not kept"
-            line[row, "median"], line[row, "AUC"] = (_text(runs[key], places) for key, places in (("median", 2), ("auc", 3)))
-        pairs = part[part["row"].isin(["baseline", "D3"])].pivot(index="seed", columns="row", values="mean").dropna()
-        if {"baseline", "D3"} <= set(pairs):
-            change = f"{100 * (pairs['D3'] / pairs['baseline'] - 1).mean():+.1f} %" if len(pairs) else ""
-            line["D3 against", "baseline"] = change
+            used = runs[runs["seed"].isin(seeds)] if few and row != "mean pose" else runs
+            line[row, "mean"] = _text(used["mean"], 2) or "not kept"
+            line[row, "AUC"] = _text(used["auc"], 3)
+        for base in ("baseline", "baseline-longer"):
+            pairs = kept[kept["row"].isin([base, "D3"])].pivot(index="seed", columns="row", values="mean").dropna()
+            if {base, "D3"} <= set(pairs):
+                line["D3 against", base] = f"{100 * (pairs['D3'] / pairs[base] - 1).mean():+.1f} %" if len(pairs) else ""
         lines.append(line)
     text = pd.DataFrame(lines).fillna("")
     text.columns = pd.MultiIndex.from_tuples(text.columns)

@@ -45,7 +45,7 @@ def peers_table(results, seeds=None):
     """Table 3's methods on this run's data, beside what each costs: DataFrame of texts, indexed by method.
 
     Parameters and multiply-adds are of what predicts one picture. "images seen" are those of one seed; "images/s in training" is
-    ``cost.training_speeds``, measured now, over row D3's.
+    ``cost.training_speeds``, measured now.
     """
     lines = {}
     there = [row for row in METHODS.values() if seeds_of(results, row, seeds)]
@@ -57,7 +57,7 @@ def peers_table(results, seeds=None):
         mepe = [one["mepe"] for one in measured]
         lines[method] = {
             "MEPE (mm)": mean_and_spread(mepe, 2),
-            "of the mean pose's": f"{np.mean(mepe) / floor:.2f}" if runs else "",
+            "/ mean pose's": f"{np.mean(mepe) / floor:.2f}" if runs else "",
             "AUC 20-50": mean_and_spread([one["auc"] for one in measured], 3),
         }
         if runs:
@@ -65,7 +65,7 @@ def peers_table(results, seeds=None):
             lines[method] |= {
                 "parameters (M)": f"{cost.parameters / 1e6:.1f}",
                 "multiply-adds (M)": f"{cost.multiply_adds / 1e6:.0f}",
-                "images/s in training": f"{speeds[row]:.0f} ({speeds[row] / speeds['D3']:.2f} of D3's)" if speeds else "",
+                "images/s in training": f"{speeds[row]:.0f}" if speeds else "",
                 "images seen": f"{_pictures_seen(row, runs[0]):.0f}",
             }
     return pd.DataFrame.from_dict(lines, orient="index").fillna("").rename_axis("method")

@@ -66,9 +66,8 @@ preset, threads, recorded = fit(globals(), "align")
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
-import numpy as np
 
-from handpose import figures
+from handpose import figures, figures_inside, inside
 from handpose.notebook import project_path, show_run
 from handpose.results import dataset_name, obtain
 
@@ -89,27 +88,21 @@ print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics'
 if result.stale:
     print(f"stale: {result.stale}")
 
-# %% caption="Each term of the loss as it enters the sum, and what it does to the error. mse and kl: eqs. 6 and 7, rgb for pictures, pose for true poses. Left, the lower the better term by term; right, the error that counts. Dotted lines divide the stages and their phases: the last two are of this one." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Each term of the loss as it enters the sum, and what it does to the error. mse and kl: eqs. 6 and 7, rgb for pictures, pose for true poses. Left, the lower the better term by term; right, the error that counts. After the warm-up; dotted lines divide the stages and their phases: the last two are of this one." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves(result.history)
 plt.show()
 show_run(result)
 
 # %% [markdown]
-# What the shared decoder reads from the picture and from the true pose, on the first two principal axes of the latter.
+# What the shared decoder reads from the picture and from the true pose, on the plane in which both together vary most. Thin lines join a
+# picture with its own pose; the line below says how far apart the two clouds are.
 
-# %% caption="What the one decoder reads. The closer a picture's point lies to those of true poses, the more it can be decoded as one of them." mystnb={"image": {"alt": "Scatter of the shared decoder's inputs from picture and from true pose on two principal axes"}} tags=["hide-input", "nbval-ignore-output"]
-if (result.folder / "analysis.npz").exists():
-    read_rgb = result.analysis["read_rgb"][:512].astype(np.float32)
-    read_pose = result.analysis["read_pose"][:512].astype(np.float32)
-    centre = read_pose.mean(0)
-    axes_2d = np.linalg.svd(read_pose - centre, full_matrices=False)[2][:2].T
-    figure, axes = plt.subplots(figsize=(4.5, 4))
-    for z, name, colour in ((read_pose, "from the true pose", "#0072B2"), (read_rgb, "from the picture", "#D55E00")):
-        axes.scatter(*((z - centre) @ axes_2d).T, s=5, alpha=0.5, label=name, color=colour)
-    axes.set(xlabel="first axis", ylabel="second axis")
-    axes.legend(fontsize=8)
-    figure.tight_layout()
+# %% caption="What the one decoder reads. The closer a picture's point lies to those of true poses, the more it can be decoded as one of them." mystnb={"image": {"alt": "Scatter of the shared decoder's inputs from picture and from true pose on the plane in which they vary most"}} tags=["hide-input", "nbval-ignore-output"]
+if (result.folder / "analysis.npz").exists() and "read_rgb" in result.analysis:
+    clouds = inside.state_map(result.analysis)
+    figures_inside.latents_static({f"row {row}": clouds}, width=5)
     plt.show()
+    print(clouds[2])
     show_run(result)
 else:
     print("latents are kept for the rows that the claims need: see row D0")

@@ -67,9 +67,8 @@ preset, threads, recorded = fit(globals())
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
-import numpy as np
 
-from handpose import figures
+from handpose import figures, figures_inside, inside
 from handpose.notebook import project_path, show_run
 from handpose.results import dataset_name, obtain
 
@@ -90,28 +89,21 @@ print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics'
 if result.stale:
     print(f"stale: {result.stale}")
 
-# %% caption="Each term of the loss as it enters the sum, and what it does to the error. mse and kl: eqs. 2 and 3; discriminator: eq. 1; generator: the encoder's side of the same game, so one of the two rises when the other falls. Left of the dotted line: the warm-up." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Each term of the loss as it enters the sum, and what it does to the error. mse and kl: eqs. 2 and 3; discriminator: eq. 1; generator: the encoder's side of the same game, so one of the two rises when the other falls. After the warm-up." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves(result.history)
 plt.show()
 show_run(result)
 
 # %% [markdown]
-# Where the two kinds of pose latent lie: the first two principal axes of the true poses' latents, evaluation split.
-# The discriminator works to make the two clouds one.
+# Where the two kinds of pose latent lie, evaluation split: the plane in which both clouds together vary most. The discriminator works
+# to make the two clouds one. Thin lines join a picture with its own pose; the line below says how far apart the clouds are.
 
-# %% caption="If the discriminator had nothing left to tell apart, the two clouds would be one." mystnb={"image": {"alt": "Scatter of pose latents from pose encoder and picture encoder on two principal axes"}} tags=["hide-input", "nbval-ignore-output"]
-if (result.folder / "analysis.npz").exists() and result.card["settings"]["disentangle"]:
-    z_rgb = result.analysis["latent"][:512, :64].astype(np.float32)
-    z_true = result.analysis["latent_pose"][:512].astype(np.float32)
-    centre = z_true.mean(0)
-    axes_2d = np.linalg.svd(z_true - centre, full_matrices=False)[2][:2].T
-    figure, axes = plt.subplots(figsize=(4.5, 4))
-    for z, name, colour in ((z_true, "pose encoder", "#0072B2"), (z_rgb, "picture encoder, pose part", "#D55E00")):
-        axes.scatter(*((z - centre) @ axes_2d).T, s=5, alpha=0.5, label=name, color=colour)
-    axes.set(xlabel="first axis", ylabel="second axis")
-    axes.legend(fontsize=8)
-    figure.tight_layout()
+# %% caption="If the discriminator had nothing left to tell apart, the two clouds would be one." mystnb={"image": {"alt": "Scatter of pose latents from pose encoder and picture encoder on the plane in which they vary most"}} tags=["hide-input", "nbval-ignore-output"]
+if (result.folder / "analysis.npz").exists() and "read_rgb" in result.analysis:
+    clouds = inside.state_map(result.analysis)
+    figures_inside.latents_static({f"row {row}": clouds}, width=5)
     plt.show()
+    print(clouds[2])
     show_run(result)
 else:
     print("latents are kept for rows with disentanglement that the claims need: see row B")

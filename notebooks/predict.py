@@ -26,7 +26,8 @@
 # It writes four files beside the picture. `hand-pose.png` is the picture with the skeleton drawn on it, `hand-pose.html`
 # the hand to turn with the mouse, without network; `hand-pose.csv` and `hand-pose.json` hold the joints. What you did not
 # give is assumed, and every file but the table says so. Several pictures can be named at once. It needs a trained run:
-# `make book` leaves one.
+# `make book` leaves one, and `python -m handpose train D3 --preset quick` trains it alone, in a part of the time. Such networks have seen
+# rendered hands and no photograph: expect errors as on these pages, and larger ones.
 #
 # The same on this page: `papermill notebooks/predict.ipynb out.ipynb -p preset quick -p picture hand.jpg -p hand left -p box "120 80 460 430"`.
 

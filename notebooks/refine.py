@@ -89,7 +89,7 @@ print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics'
 if result.stale:
     print(f"stale: {result.stale}")
 
-# %% caption="The squared error and the two kinematic losses as they enter eq. 17, and what they do to the error on hands not trained on. Dotted lines divide the stages: the last is this one, after those it stands on." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="The squared error and the two kinematic losses as they enter eq. 17, and what they do to the error on hands not trained on. After the warm-up; dotted lines divide the stages: the last is this one, after those it stands on." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs. Right: evaluation MEPE over the epochs"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves(result.history)
 plt.show()
 show_run(result)

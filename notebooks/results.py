@@ -118,6 +118,23 @@ for line in trained_apart(shown):
     print(line)
 data_name, link = dataset_name(everyone[0].card), "row-{}.html" if links else ""
 
+
+def change(base):
+    common = [number for number in seeds_of(results, "D3", chosen) if number in results.seeds(base)]
+    ratios = [results.errors("D3", number).mean() / results.errors(base, number).mean() for number in common]
+    return percent(np.mean(ratios) - 1) if ratios else "not run"
+
+
+means = {row: np.mean([results.errors(row, number).mean() for number in seeds_of(results, row, chosen)]) for row in shown}
+best = min(means, key=means.get)
+print(f"lowest error of all rows and controls: {best}, {means[best]:.2f} mm")
+print(f"the whole method (D3) changes the baseline's error by {change('baseline')}, that of the baseline trained as long by "
+      f"{change('baseline-longer')}")
+found = {name: [results.errors(row, number).mean() for number in seeds_of(results, row, chosen)] for name, row in METHODS.items()}
+beyond = [name for name, errors in found.items() if errors and np.mean(errors) >= floor["mepe"]]
+if beyond:
+    print(f"no better than the mean pose: {', '.join(beyond)}")
+
 # %% [markdown]
 # ## Table 1: what each part adds
 #
@@ -205,12 +222,12 @@ print(f"{len(trainings)} trainings, those that rows share counted once: {sum(tra
 # more of the joints a row has within each threshold than the baseline.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-curves = {row: [result.predicted for result in shown[row]] for row in rows} | {MEAN_POSE: [results.mean_pose]}
+curves = {row: [result.predicted for result in shown[row]] for row in rows + controls} | {MEAN_POSE: [results.mean_pose]}
 show(figures.interactive_pck_bands(curves, results.target, root=results.root_joint), "pck-results",
-     "PCK of every row of Tables 1 and 2 and of the mean pose against the error threshold, 0 to 50 mm",
+     "PCK of every row of Tables 1 and 2, of the controls and of the mean pose against the error threshold, 0 to 50 mm",
      "After the paper's Figure 3. The grey part is what the AUC is taken over.")
 
-# %% caption="Left, the share of joints found; right, the difference to the baseline shows which row finds more joints, and at which distance." mystnb={"image": {"alt": "Left: PCK curves of every row of Tables 1 and 2 and of the mean pose, 0 to 50 mm. Right: the same less the baseline's"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Left, the share of joints found; right, the difference to the baseline shows which row finds more joints, and at which distance." mystnb={"image": {"alt": "Left: PCK curves of every row of Tables 1 and 2, of the controls and of the mean pose, 0 to 50 mm. Right: the same less the baseline's"}} tags=["hide-input", "nbval-ignore-output"]
 figures.pck_bands(curves, results.target, root=results.root_joint, against="baseline" if "baseline" in rows else None)
 plt.show()
 show_run(*everyone)
@@ -221,11 +238,11 @@ show_run(*everyone)
 # Numbers: mean error in mm, over frames and seeds. Colours: the difference to the baseline; blue is better, red is worse.
 
 # %% caption="Where a row is better or worse than the baseline, finger by finger. Blue is better." mystnb={"image": {"alt": "Table of numbers and colours: mean error of the wrist and of each finger, one line a row"}} tags=["hide-input", "nbval-ignore-output"]
-figures.error_map(per_finger_table(results, rows, chosen).T, against="baseline")
+figures.error_map(per_finger_table(results, rows + controls, chosen).T, against="baseline")
 plt.show()
 
 # %% caption="The same joint by joint: errors grow from the palm to the fingertips." mystnb={"image": {"alt": "Table of numbers and colours: mean error of each of the 21 joints, one line a row"}} tags=["hide-input", "nbval-ignore-output"]
-figures.error_map(per_joint_table(results, rows, chosen).T, against="baseline")
+figures.error_map(per_joint_table(results, rows + controls, chosen).T, against="baseline")
 plt.show()
 show_run(*everyone)
 
@@ -261,17 +278,9 @@ def over_seeds(row, name, digits):
     return mean_and_spread([one[name] for one in runs], digits)
 
 
-def change(base):
-    common = [number for number in seeds_of(results, "D3", chosen) if number in results.seeds(base)]
-    ratios = [results.errors("D3", number).mean() / results.errors(base, number).mean() for number in common]
-    return percent(np.mean(ratios) - 1) if ratios else "not run"
-
-
 card = shown.get("D3", everyone)[0].card
 epochs = {name: count for one in card["stages"].values() for name, count in one["settings"].items() if name.endswith("_epochs")}
 warmup = epochs.pop("warmup_epochs", 0)
-means = {row: np.mean([results.errors(row, number).mean() for number in seeds_of(results, row, chosen)]) for row in shown}
-best = min(means, key=means.get)
 for name, value in {
     "best": f"{best} ({find_row(best).parts}), {means[best]:.1f} mm",
     "preset": preset, "dataset": data_name, "seed": seed, "seeds": "one seed" if seeds == 1 else f"{seeds} seeds", "frames": len(results),

@@ -62,7 +62,7 @@ def test_pck_against_a_curve_is_the_difference_to_its_mean():
 
 
 def test_many_lines_can_be_told_apart():
-    assert len({figures.line_style(index) for index in range(28)}) == 28
+    assert len({figures.line_style(index) for index in range(24)}) == 24
     curves = {str(index): [POSE] for index in range(12)}
     styles = {(trace.line.color, trace.line.dash) for trace in figures.interactive_pck_bands(curves, POSE).data}
     assert len(styles) == 12
@@ -134,6 +134,15 @@ def test_interactive_poses_hold_every_hand_around_its_root():
         low, high = figure.layout.scene[f"{axis}axis"].range
         assert figure.layout.scene2[f"{axis}axis"].range == (low, high)
         assert all(low < np.min(trace[axis]) and np.max(trace[axis]) < high for trace in figure.data)
+
+
+def test_training_curves_begin_after_the_warm_up():
+    warm = [{"stage": "warmup", "phase": "warmup", "epoch": 0, "mepe": 90.0, "mse_xy": 1.0}] * 9
+    own = [{"stage": "disentangle", "phase": "disentangle", "epoch": 0, "mepe": 40.0, "mse_rgb": 0.1}] * 2
+    left, right = figures.training_curves(warm + own, warm + own).axes
+    assert [line.get_label() for line in left.lines if not line.get_label().startswith("_")] == ["mse_rgb"]
+    assert right.get_xlim() == (0.5, 2.5) and list(right.lines[0].get_ydata()) == [40.0, 40.0]
+    assert len(figures.training_curves(warm).axes[1].lines[0].get_ydata()) == 9
 
 
 def test_training_curves_mark_the_change_of_phase_and_draw_all_seeds():

@@ -273,6 +273,15 @@ def test_comparison_has_a_line_for_each_protocol_row_and_seed():
     assert text.loc[0, ("D3 against", "baseline")] == f"{change:+.1f} %"
 
 
+def test_a_line_of_fewer_seeds_compares_the_same_seeds_and_says_which():
+    table = compare_protocols(results_of())
+    table.loc[(table["protocol"] == "hand3d") & (table["row"] == "baseline") & (table["seed"] == 1), ["mean", "median", "auc"]] = np.nan
+    text = protocols.compared(table).set_index(("", "Protocol"))
+    kept = table.set_index(["protocol", "row", "seed"])["mean"]
+    assert text.loc["hand3d (seed 0)", ("baseline", "mean")] == f"{kept['hand3d', 'baseline', 0]:.2f}"
+    assert sum(name.endswith("(seed 0)") for name in text.index) == 1 and text.loc["this book", ("baseline", "mean")] != text.loc["this book", ("D3", "mean")]
+
+
 def test_what_was_not_kept_is_not_made_up():
     table = compare_protocols(results_of(kept=False)).set_index(["protocol", "row"])
     assert table.loc[[("hand3d", "D3"), ("hand3d, lifting", "baseline")], "mean"].isna().all()
@@ -301,7 +310,8 @@ def test_the_description_says_all_of_a_protocol():
 def test_palm_or_wrist():
     results = results_of()
     text = protocols.palm_or_wrist(results).set_index("Root")
-    assert list(text.columns) == ["mean pose", "baseline", "D3"] and len(text) == 5
+    assert list(text.columns) == ["mean pose", "baseline", "baseline-longer", "D3"] and len(text) == 5
+    assert set(text["baseline-longer"]) == {"not run"}
     # the common formula gives the wrist back that the palm was made from
     errors = [metrics.mepe(results["baseline", seed].predicted, results.target, root="wrist") for seed in (0, 1)]
     assert text.loc["wrist from ring MCP, 2.0", "baseline"] == f"{np.mean(errors):.2f}"

@@ -196,9 +196,8 @@ def test_table_3_with_methods_that_were_trained_here(tmp_path):
     cost = peers_table(results, [0, 1])
     assert list(cost.index) == list(comparison_table(results).index)
     assert cost.loc["Iqbal et al. 2018", "images seen"] == f"{12 * find_preset('smoke').batch}"
-    assert re.fullmatch(r"\d+ \(\d\.\d\d of D3's\)", cost.loc["Iqbal et al. 2018", "images/s in training"])
-    assert cost.loc["proposed", "images/s in training"].endswith("(1.00 of D3's)")
-    assert cost.loc["Iqbal et al. 2018", "of the mean pose's"] == f"{21 / 20.5:.2f}"
+    assert int(cost.loc["Iqbal et al. 2018", "images/s in training"]) > 0 and int(cost.loc["proposed", "images/s in training"]) > 0
+    assert cost.loc["Iqbal et al. 2018", "/ mean pose's"] == f"{21 / 20.5:.2f}"
     assert cost.loc["Gu et al. 2020"].tolist() == ["not run", "", "not run", "", "", "", ""]
 
 
@@ -232,7 +231,9 @@ def test_seeds_are_counted_in_words():
 
 def test_what_is_not_alike_in_training_is_said():
     def run(seed, precision, warmup="a"):
-        return SimpleNamespace(card={"seed": seed, "precision": precision, "stages": {"warmup": {"identity": warmup}} if warmup else {}})
+        stages = {"warmup": {"identity": warmup}} if warmup else {}
+        card = {"seed": seed, "precision": precision, "stages": stages, "frames": {"training": 9}, "mean_pose": {"mepe": 72.0}}
+        return SimpleNamespace(card=card)
 
     both = [run(0, "bf16-mixed"), run(1, "32-true"), run(2, "32-true")]
     shown = {"Gu": both, "proposed": [run(0, "bf16-mixed")], "Yang": both}
@@ -244,6 +245,11 @@ def test_what_is_not_alike_in_training_is_said():
     heading, *lines = trained_apart({"A": [run(0, "32-true")], "B": [run(0, "32-true", "b")], "C": [run(3, "32-true", "")]})
     assert "not all start from the same warm-up" in heading
     assert lines == ["  warm-up a (seed 0): A", "  warm-up b (seed 0): B", "  no warm-up (seed 3): C"]
+    fewer = run(0, "32-true")
+    fewer.card["mean_pose"] = {"mepe": 72.5}
+    assert trained_apart({"A": [run(0, "32-true")], "B": [fewer]}) == [
+        "not all learn from the same hands, so they don't compare:", "  9 hands, whose mean pose gets 72.00 mm (seed 0): A",
+        "  9 hands, whose mean pose gets 72.50 mm (seed 0): B"]
     mixed = run(0, "bf16-mixed")
     mixed.card["stages"] |= {"disentangle": {"precision": "32-true"}, "align": {"precision": "bf16-mixed"}}
     mixed.card["stages"]["warmup"]["precision"] = "32-true"
