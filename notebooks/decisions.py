@@ -142,7 +142,8 @@ if len(compared) == 1:
     print(f"One seed (seed {compared[0]}): these are first findings, not proofs.")
 if len(missing):
     print(f"not run: {', '.join(missing)}")
-    print(f"to train what is missing: python -m handpose.decisions --preset {preset} --dataset {dataset}")
+    print(f"to train what is missing: python -m handpose.decisions --preset {preset} --dataset {dataset}"
+          + " --data-root FOLDER" * (dataset != "synthetic"))
 
 # %% caption="The rows of the table as a picture: a dot outside its grey bar is more than chance. Left is better than our choice." mystnb={"image": {"alt": "Effect of each other setting on MEPE in mm with its 95 % interval around a line at 0, and a grey bar as wide as chance; the same numbers as in the table above"}} tags=["hide-input", "nbval-ignore-output"]
 if len(missing) < len(table):
@@ -153,7 +154,7 @@ if len(missing) < len(table):
 # %% [markdown]
 # **How strong should the adversarial term be?** It pulls the pose latents of pictures towards those of true poses. The
 # paper does not print its weight. Too strong, it competes with the pose itself; at 0 there is no disentanglement by
-# the discriminator at all.
+# the discriminator at all. Whether the two kinds of latents come together stands on [the claims, measured](claims.ipynb).
 #
 # **Should the KCS loss be a mean or a sum?** The paper's l1 could be either. The sum over 20 × 20 entries is the mean with
 # 400 times the weight.

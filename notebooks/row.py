@@ -75,11 +75,11 @@ from IPython.display import HTML, display
 
 from handpose import figures, figures_pose, peers, pictures
 from handpose.claims import CLAIMS, measure_claims
-from handpose.experiments import PEERS, find_row, row_stages, stage_owner
+from handpose.experiments import PEERS, TABLE_3, find_row, row_stages, stage_owner
 from handpose.notebook import project_path, show, show_card, show_pictures, show_run
 from handpose.results import Results, obtain, results_folder
 from handpose.runs import measure
-from handpose.tables import mean_and_spread, seeds_of, trained_apart
+from handpose.tables import METHODS, mean_and_spread, seeds_of, trained_apart
 from handpose.tables_html import as_html, claims_frame, claims_html
 
 where = dict(preset=preset, dataset=dataset, output_dir=project_path(output_dir), recorded=recorded)
@@ -112,6 +112,9 @@ over = " (mean ± standard deviation over seeds)" if seeds > 1 else ""
 print(f"MEPE {mean_and_spread(mepe, 2)} mm, AUC 20-50 mm {mean_and_spread(auc, 3)}{over}")
 print(f"mean training pose: MEPE {everything.errors('mean pose', None).mean():.2f} mm")
 print(f"the paper, on RHD: MEPE {parts.paper:.2f} mm" if parts.paper else "not in the paper: a control, or a row of one's own")
+published = next((TABLE_3[method] for method, name in METHODS.items() if name == row), None)
+if dataset == "stb" and published and published.stb:
+    print(f"the paper, on STB: MEPE {published.stb:.2f} mm")
 
 # %% [markdown]
 # Each seed, and the same seed of the row that this one is held against: the one it builds on; row D3 for a method of Table 3.
