@@ -100,7 +100,7 @@ show_run(result)
 # %% caption="What the one decoder reads. The closer a picture's point lies to those of true poses, the more it can be decoded as one of them." mystnb={"image": {"alt": "Scatter of the shared decoder's inputs from picture and from true pose on the plane in which they vary most"}} tags=["hide-input", "nbval-ignore-output"]
 if (result.folder / "analysis.npz").exists() and "read_rgb" in result.analysis:
     clouds = inside.state_map(result.analysis)
-    figures_inside.latents_static({f"row {row}": clouds}, width=5)
+    figures_inside.latents_static({f"row {result.card['row']}": clouds}, width=4.4)
     plt.show()
     print(clouds[2])
     show_run(result)

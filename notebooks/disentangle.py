@@ -101,7 +101,7 @@ show_run(result)
 # %% caption="If the discriminator had nothing left to tell apart, the two clouds would be one." mystnb={"image": {"alt": "Scatter of pose latents from pose encoder and picture encoder on the plane in which they vary most"}} tags=["hide-input", "nbval-ignore-output"]
 if (result.folder / "analysis.npz").exists() and "read_rgb" in result.analysis:
     clouds = inside.state_map(result.analysis)
-    figures_inside.latents_static({f"row {row}": clouds}, width=5)
+    figures_inside.latents_static({f"row {result.card['row']}": clouds}, width=4.4)
     plt.show()
     print(clouds[2])
     show_run(result)

@@ -294,6 +294,6 @@ for name, value in {
     "change": change("baseline"), "change_longer": change("baseline-longer"),
     "change_paper": percent(ROWS["D3"].paper / ROWS["baseline"].paper - 1),
     "size": f"{card['frames']['training']} frames to learn from, crops of {card['settings']['size']} pixels, "
-            f"{warmup} epochs of warm-up and {sum(epochs.values())} of the method",
+            f"{warmup or 'no'} epochs of warm-up and {sum(epochs.values())} of the method",
 }.items():
     glue(name, value)
