@@ -100,7 +100,7 @@ def _refuse_pictures(folders):
         if not card["rendered"]:
             raise ValueError(
                 f"pages and results of {card['dataset']} hold pictures of the dataset, whose licence is: {SOURCES[card['dataset']].licence}. "
-                "For a copy that stays with you: make record WITH_PICTURES=yes"
+                "For a copy that stays with you: --with-pictures, or make record WITH_PICTURES=yes"
             )
 
 
@@ -195,6 +195,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if bool(options.pages) == options.manifest:
         parser.error("give PAGES, or --manifest alone")
+    if options.with_pictures and not (options.record or options.beside):
+        parser.error("--with-pictures goes with --record or --beside")
     try:
         if options.manifest:
             with recorded.settled():

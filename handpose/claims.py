@@ -301,8 +301,10 @@ class Measured:
 
     @property
     def paper_inside(self):
-        """Whether the paper's relative change lies in our interval, also relative; None where there is no figure or but one seed."""
-        effect = self.deciding
+        """Whether the paper's relative change lies in the interval of ours, between the same two rows; None where there is no figure
+        or but one seed.
+        """
+        effect = self.against_base
         if self.paper is None or effect is None or len(effect.seeds) < 2:
             return None
         return bool(effect.low <= self.paper * effect.base <= effect.high)

@@ -112,8 +112,8 @@ def carry_fingerprint(output_dir, folder):
     """Let training go on with frames that were rendered anew, on another processor.
 
     Two processors may round a grey value differently; the frames' fingerprint, and with it the name of every stage, is then
-    another, and nothing that the Drive holds would be found. Where the recipe of the shards is the same, but for the sizes of
-    the pictures' files, the first fingerprint stays. Returns the names of the shards for which that was needed.
+    another, and nothing that the Drive holds would be found. Where the recipe of the shards is the same, of rendered
+    hands but for the sizes of the pictures' files, the first fingerprint stays. Returns the names of the shards for which that was needed.
     """
     changed = []
     for path in sorted(Path(output_dir).glob("shards/*/shards.json")):
@@ -126,7 +126,9 @@ def carry_fingerprint(output_dir, folder):
         except OSError as error:  # as in ``_try_to_store``
             print(f"not kept in the Drive which frames these are ({error}); training goes on", file=sys.stderr)
             continue
-        recipe, kept_recipe = ({**one["settings"], "pictures": None} for one in (made, first))
+        recipe, kept_recipe = ({**one["settings"]} for one in (made, first))
+        if path.parent.name.startswith("synthetic-"):  # the sizes of a dataset's own files don't change by themselves
+            recipe["pictures"] = kept_recipe["pictures"] = None
         if recipe == kept_recipe and first["skipped"] == made["skipped"] and first["fingerprint"] != made["fingerprint"]:
             write_json(path, made | {"fingerprint": first["fingerprint"], "rendered_anew": made["fingerprint"]})
             changed.append(path.parent.name)

@@ -82,7 +82,7 @@ def training_curves(history, *others):
 
     ``others``: histories of the same training with other seeds, drawn as thin lines.
     """
-    history, *others = map(_after_warmup, (history, *others))
+    history, others = _after_warmup(history), tuple(map(_after_warmup, others))
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.2))
     names = [name for name in dict.fromkeys(key for record in history for key in record) if name not in _NO_TERM]
     for number, one in enumerate((history, *others)):

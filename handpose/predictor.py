@@ -33,7 +33,7 @@ class Predictor:
 
         Returns float64 (21, 3), mm, camera frame, canonical joint order. Raises ValueError for another shape or
         type of image, a box without area or outside the picture, another hand, a root behind the camera, a scale
-        that is not positive, and numbers that are not finite.
+        that no hand has, numbers that are not finite, and networks that predict such.
         """
         image, K, box, hand, root, scale = checked(image, K, box, hand, root, scale)
         root = root if root is None or root.any() else None

@@ -271,6 +271,7 @@ def compared(table):
         seeds = set.intersection(*by_row) if by_row else set()
         few = bool(seeds) and len(kept) < len(part)
         line = {("", "Protocol"): protocol + f" (seed {', '.join(map(str, sorted(seeds)))})" * few}
+        kept = kept[kept["seed"].isin(seeds)] if few else kept
         for row, runs in part.groupby("row", sort=False):
             used = runs[runs["seed"].isin(seeds)] if few and row != "mean pose" else runs
             line[row, "mean"] = _text(used["mean"], 2) or "not kept"

@@ -23,6 +23,7 @@ from .data.synthetic.write import VERSION
 from .experiments import find_preset, find_row, stage_owner, stage_settings
 from .records import PACKAGE, atomic_path, digest, only_one, read_arrays, read_json, source_digest, write_json
 from .runs import mean_pose, measure, prepare_data, run_stages
+from .train import make_fabric
 from .trouble import said_plainly
 
 #: The results that come with the repository.
@@ -193,8 +194,10 @@ def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
     if not recorded:
         labels = _frames_of(folder, preset)
         if labels.exists() and not (folder / f"{name}-seed{seed}" / "run.json").exists():  # said before hours of training
-            data = prepare_data(*(options.get(key, default) for key, default in _DATA_OPTIONS), progress=options.get("progress", True))  # type: ignore[misc]
-            _refuse_other_frames(labels, data)
+            make_fabric(device=options.get("device", "auto"))  # without it nothing is begun
+            with processes.first():
+                given = (options.get(key, default) for key, default in _DATA_OPTIONS)
+                _refuse_other_frames(labels, prepare_data(*given, progress=processes.rank() == 0 and options.get("progress", True)))  # type: ignore[misc]
         runs = run_stages(stage, row, **options)
         with processes.first():
             _save(folder, name, row, seed, runs, options, analysed and name in ANALYSED)

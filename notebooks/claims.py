@@ -96,7 +96,7 @@ for line in trained_apart({row: [results[row, seed] for seed in seeds[row]] for 
 # ## The error
 #
 # MEPE of the row minus MEPE of the row that it is held against: negative is better. The interval stands under it. Under the paper's
-# change, whether that lies in our interval, as a share of the error.
+# change, whether that lies in our interval of the same difference, "measured", as a share of the error.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 measured = measure_claims(results)
@@ -144,8 +144,8 @@ show_claims("error", "What each part does to the error")
 #   it leaves out zero in one case of four where there is no effect at all.
 # - **Verdict.** *Supported*: the whole interval, and every seed, lies on the claimed side. *Not supported*: the whole
 #   interval, and every seed, lies on the other side. *Undecided at this scale*: anything else, and always with one seed.
-#   Undecided does not mean that there is no effect: it means that these runs can't tell to which side. How large it may be they
-#   do tell: what lies outside the interval, the paper's change often too, is ruled out for these hands at this size.
+#   Undecided does not mean that there is no effect: it means that these runs can't tell to which side. How large it may be, several
+#   seeds do tell: what lies outside the interval is ruled out for these hands at this size.
 # - **Control.** Stages 2 and 3 also train longer. A control is the same network trained on for as long, without the new
 #   part. Where a control was run the verdict is on the row against the control, since both have seen as many images.
 #   The control of the whole method is `baseline-longer`: the baseline, trained on for as long as stages 2 and 3 take together.

@@ -82,6 +82,7 @@ from IPython.display import HTML, display
 from handpose import figures, figures_pose, pictures
 from handpose.experiments import CONTROLS, OWN_ROWS, ROWS, TABLE_1, TABLE_2, find_row
 from handpose.notebook import glue, project_path, show, show_pictures, show_run
+from handpose.pretrained import started_from
 from handpose.results import Results, dataset_name, results_folder
 from handpose.runs import measure
 from handpose.tables import MEAN_POSE, METHODS, ablation_table, mean_and_spread, per_finger_table, per_joint_table, percent, seeds_of, trained_apart
@@ -281,6 +282,8 @@ def over_seeds(row, name, digits):
 card = shown.get("D3", everyone)[0].card
 epochs = {name: count for one in card["stages"].values() for name, count in one["settings"].items() if name.endswith("_epochs")}
 warmup = epochs.pop("warmup_epochs", 0)
+backbone = started_from(card).partition(",")[0].removeprefix("from ")  # its hash stands in the run card
+start = f"{warmup} epochs of warm-up" if warmup else f"a backbone from {backbone}"
 for name, value in {
     "best": f"{best} ({find_row(best).parts}), {means[best]:.1f} mm",
     "preset": preset, "dataset": data_name, "seed": seed, "seeds": "one seed" if seeds == 1 else f"{seeds} seeds", "frames": len(results),
@@ -294,6 +297,6 @@ for name, value in {
     "change": change("baseline"), "change_longer": change("baseline-longer"),
     "change_paper": percent(ROWS["D3"].paper / ROWS["baseline"].paper - 1),
     "size": f"{card['frames']['training']} frames to learn from, crops of {card['settings']['size']} pixels, "
-            f"{warmup or 'no'} epochs of warm-up and {sum(epochs.values())} of the method",
+            f"{start} and {sum(epochs.values())} epochs of the method",
 }.items():
     glue(name, value)

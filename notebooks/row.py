@@ -123,7 +123,11 @@ if dataset == "stb" and published and published.stb:
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 base_seeds = seeds_of(everything, base, chosen) if base else []
-for line in trained_apart({row: results, base: [everything[base, number] for number in base_seeds]}):
+claimed = [one for one in CLAIMS if one.row == row and one.kind == "mepe"]
+against = dict.fromkeys(name for one in claimed for name in (one.base, one.control))  # and the row that this one builds on
+control = next((one.control for one in claimed if one.base == base and one.control and seeds_of(everything, one.control, chosen)), None)
+others = {name: [everything[name, number] for number in seeds_of(everything, name, chosen)] for name in (base, *against) if name}
+for line in trained_apart({row: results} | others):
     print(line)
 table = pd.DataFrame({"MEPE (mm)": np.round(mepe, 2), "AUC 20-50": [f"{one:.3f}" for one in auc]}, index=pd.Index(chosen, name="seed"))
 if base_seeds:
@@ -145,13 +149,10 @@ elif base:
 # paper claims of this row's error, with the verdict, over all seeds that were run:
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-claimed = [one for one in CLAIMS if one.row == row and one.kind == "mepe"]
 if claimed:
     display(HTML(claims_html(claims_frame(measure_claims(everything, claimed)), "", f"What the paper claims of row {row}")))
 else:
     print("the paper claims nothing of this row's error")
-controls = [one.control for one in claimed if one.control and seeds_of(everything, one.control, chosen)]
-control = controls[-1] if controls else None
 
 # %% [markdown]
 # ## Stage by stage

@@ -39,7 +39,8 @@ def _options(folder):
 
 def _record(folder):
     book.ROOT = folder
-    recorded.settle(folder / "book" / "runs")
+    with recorded.settled(folder / "book" / "runs"):
+        pass
     book.record(folder / "runs" / "pages" / "synthetic-minutes-seed0-recorded")
 
 
@@ -191,7 +192,8 @@ def half_written(phase, folder, wanted):
     if phase == "book":
         return ""
     if phase == "record":
-        recorded.settle(folder / "book" / "runs")
+        with recorded.settled(folder / "book" / "runs"):
+            pass
         return "".join(recorded.changed(folder / "book" / "runs")[:1])
     for path in visible(folder):
         name = path.relative_to(folder).as_posix()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -276,3 +277,15 @@ def test_gradients_that_float16_has_scaled_are_none(tmp_path):
     card.write_text(json.dumps(json.loads(card.read_text()) | {"precision": "16-mixed"}))
     with pytest.raises(FileNotFoundError, match="no gradient norms"):
         gradient_norms(Results(tmp_path)["A", 0])
+
+
+def test_the_papers_change_is_held_against_the_interval_of_the_same_two_rows(results):
+    """Not against that of a control, which the paper has not."""
+    align = measured(results, "align")
+    ours = align.against_base
+    inside = ours.low <= align.paper * ours.base <= ours.high
+    assert align.paper_inside == inside and align.against_control is not None
+    wide = replace(align, against_base=replace(ours, bootstrap=(-ours.base, ours.base)))
+    far = replace(align, against_base=replace(ours, bootstrap=(0.1, 0.2), over_seeds=(0.1, 0.2)))
+    assert wide.paper_inside is True and far.paper_inside is False
+    assert replace(align, against_base=replace(ours, seeds=(0,))).paper_inside is None and measured(results, "bones-kcs").paper_inside is None

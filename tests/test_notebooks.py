@@ -23,7 +23,8 @@ import pytest
 from PIL import Image
 
 from handpose.batch import command
-from handpose.experiments import CONTROLS, PARTS, PEERS, ROWS, Preset, find_preset, find_row
+from handpose.claims import CLAIMS
+from handpose.experiments import CONTROLS, PARTS, PEERS, ROWS, Preset, find_preset, find_row, stage_owner
 from handpose.given import unpack
 from handpose.notebook import check_parameters, clean, execute, lighter_png, made_of, project_path, stale_page
 from handpose.predictor import Predictor
@@ -223,6 +224,11 @@ def test_what_a_page_shows_is_among_its_inputs(tmp_path):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     inputs = {output: given.split(", ") for given, output in re.findall(r"input: (.*)\n +output: (\S+)", done.stdout + done.stderr)}
     pages = "runs/pages/synthetic-smoke-seed0"
+    for claim in (one for one in CLAIMS if one.kind == "mepe"):  # with its verdict on the page of its row
+        for row in filter(None, (claim.base, claim.control)):
+            last = f"{stage_owner(find_row(row).stages[-1], row)}-{find_row(row).stages[-1]}-seed0.ipynb"
+            assert f"{pages}/stages/{last}" in inputs[f"{pages}/row-{claim.row}.ipynb"], (claim, row)
+    assert len([name for name in inputs[f"{pages}/row-A.ipynb"] if "/stages/" in name]) == 2
     assert variant in inputs[f"{pages}/decisions.ipynb"] and variant not in inputs[f"{pages}/claims.ipynb"]
     book = set(inputs["_build/html/.run-synthetic-smoke-seed0"])
     assert {"tests/test_a.py", "book/runs/manifest.json", "book/method.md"} <= book and not any(name.startswith("book/.") for name in book)

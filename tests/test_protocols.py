@@ -279,6 +279,8 @@ def test_a_line_of_fewer_seeds_compares_the_same_seeds_and_says_which():
     text = protocols.compared(table).set_index(("", "Protocol"))
     kept = table.set_index(["protocol", "row", "seed"])["mean"]
     assert text.loc["hand3d (seed 0)", ("baseline", "mean")] == f"{kept['hand3d', 'baseline', 0]:.2f}"
+    kept = {row: kept["hand3d", row, 0] for row in ("baseline", "D3")}
+    assert text.loc["hand3d (seed 0)", ("D3 against", "baseline")] == f"{100 * (kept['D3'] / kept['baseline'] - 1):+.1f} %"
     assert sum(name.endswith("(seed 0)") for name in text.index) == 1 and text.loc["this book", ("baseline", "mean")] != text.loc["this book", ("D3", "mean")]
 
 

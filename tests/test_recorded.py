@@ -327,8 +327,8 @@ def test_a_recorded_run_where_nobody_may_write_is_checked(runs, monkeypatch):
 
     monkeypatch.setattr(records, "open", refusing, raising=False)
     recorded.check(runs)
-    with pytest.raises(PermissionError):
-        recorded.settle(runs.parent / "gone" / "runs")
+    with pytest.raises(PermissionError), recorded.settled(runs.parent / "gone" / "runs"):
+        pass
 
 
 def test_the_build_stops_at_a_changed_file(tmp_path):
