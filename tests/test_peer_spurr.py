@@ -118,7 +118,3 @@ def test_it_has_the_epochs_of_row_d3(preset):
 
 def test_its_stage_is_the_row_s():
     assert tuple(spurr.STAGES) == PEERS["Spurr"].stages
-
-
-def test_what_is_known_says_where_from():
-    assert all(status.startswith(("known: ", "assumed", "scaled")) for _, _, status in spurr.KNOWN)

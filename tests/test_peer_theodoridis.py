@@ -97,7 +97,3 @@ def test_a_few_steps_lower_the_loss(stage, batch):
         optimizer.step()
         costs.append(loss.item())
     assert costs[-1] < 0.9 * costs[0]
-
-
-def test_what_is_known_is_told_from_what_is_assumed():
-    assert all(len(row) == 3 and row[2].startswith(("known: ", "assumed", "scaled")) for row in theodoridis.KNOWN)
