@@ -91,7 +91,10 @@ def axe(page):
 
 
 def read(browser, path):
-    """Open a page and look at it at every width; an AssertionError says what is wrong."""
+    """Open a page and look at it at every width; an AssertionError says what is wrong. What can't be read with a screen reader is looked
+    for at every width too, but for rows' pages, which are one notebook: D3's stands for them at all widths but the narrowest.
+    """
+    looked_at = WIDTHS[:1] if path.stem.startswith("row-") and path.stem != "row-D3" else WIDTHS
     with Visit(browser, WIDTHS[0]) as visit:
         page = visit.open(path)
         text = path.read_text()
@@ -112,7 +115,7 @@ def read(browser, path):
                 page.wait_for_function(FITTED, timeout=10_000)
             inside, whole = page.evaluate("[document.scrollingElement.clientWidth, document.scrollingElement.scrollWidth]")
             assert whole <= inside, f"at {width} px the page is {whole} px wide: {page.evaluate(WIDEST)}"
-            assert axe(page) == [], f"at {width} px"
+            assert width not in looked_at or axe(page) == [], f"at {width} px"
         assert visit.errors == [] and visit.outside == []
 
 

@@ -242,13 +242,10 @@ def test_what_a_page_shows_is_among_its_inputs(tmp_path):
         ("dataset=stb", "error: dataset stb needs DATA_ROOT=, the folder where you unpacked it"),
         ("data_root=nowhere", "nowhere is not a folder"),
         ("data_root=2024", "error: data_root was read as 2024, not as a text: write --config 'data_root=[\"TEXT\"]'"),
-        ("data_root=0", "error: data_root was read as 0, not as a text"),
         ("data_root=/data/a: b", "error: data_root was read as {'/data/a': 'b'}, not as a text"),
-        ("seed=-1", "error: seed is -1: it must be a whole number, 0 or more"),
         ("seed=1.5", "error: seed is 1.5: it must be a whole number, 0 or more"),
         ("seed=", "error: seed is None: it must be a whole number, 0 or more"),
         ("seeds=0", "error: seeds is 0: it must be a whole number, 1 or more"),
-        ("seeds=-2", "error: seeds is -2: it must be a whole number, 1 or more"),
         ("batch_seeds=0 -1", "error: batch_seeds is 0 -1: it must be whole numbers, 0 or more"),
     ],
 )
