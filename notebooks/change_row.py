@@ -144,7 +144,7 @@ print(f"mean training pose: MEPE {measured(results.mean_pose)['mepe']:.2f} mm")
 # %% tags=["hide-input"]
 on = f" DATASET={dataset}" * (dataset != "synthetic") + f" DATA_ROOT={shlex.quote(data_root)}" * bool(data_root)
 beside = held_against(result, preset, **where)
-for line in trained_apart({name: [result]} | {label: runs for label, (_, runs) in beside.items() if label.endswith(f", {preset}")}):
+for line in trained_apart({name: [result]} | {label.partition(",")[0]: runs for label, (_, runs) in beside.items() if label.endswith(f", {preset}")}):
     print(line)
 curves = {name: ([result.predicted], [result])} | beside
 drawn = {label: predictions for label, (predictions, _) in curves.items()} | {"mean pose": [results.mean_pose]}
