@@ -4,6 +4,7 @@
 """
 
 import argparse
+import os
 import sys
 
 
@@ -26,6 +27,7 @@ def main(arguments=None):
     predict.add_argument("--scale", type=float, metavar="MM",
                          help="middle finger, MCP to PIP joint, mm; default: the mean of the training hands")  # fmt: skip
     predict.add_argument("--run", metavar="FOLDER", help="a trained run; default: the best in runs/stages (row D3)")
+    predict.add_argument("--dataset", choices=("synthetic", "rhd", "stb"), help="the best run on this dataset; default: on any")
     predict.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="default: cpu")
     predict.add_argument("--out", metavar="FOLDER", help="where to write; default: beside each picture")
     predict.add_argument("--format", choices=("csv", "json"), help="the joints in one format only; default: both")
@@ -36,7 +38,7 @@ def main(arguments=None):
     train.add_argument("row", help="D3 say, or one of the seven methods, Moon say")
     train.add_argument("--preset", default="quick", help="quick (default), or one with settings changed: desktop+beta=1e-4")
     train.add_argument("--dataset", default="synthetic", help="synthetic (default), rhd or stb")
-    train.add_argument("--data-root", metavar="FOLDER", help="where the dataset lies; synthetic hands are rendered")
+    train.add_argument("--data-root", metavar="FOLDER", type=os.path.expanduser, help="where the dataset lies; synthetic hands are rendered")
     train.add_argument("--output-dir", metavar="FOLDER", default="runs", help="default: runs")
     train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: a GPU where there is one")
     for name, least in (("seed", 0), ("threads", 1)):
@@ -76,7 +78,7 @@ def _predict(options):
     formats = (options.format,) if options.format else own_picture.FORMATS
     try:
         own_picture.refuse_same_names(options.pictures, options.out)
-        run = options.run or own_picture.find_run(project_path("runs"))
+        run = options.run or own_picture.find_run(project_path("runs"), options.dataset)
         predictor = own_picture.open_predictor(run, options.device)
     except (ValueError, OSError) as error:
         return failed(error)

@@ -151,8 +151,8 @@ def kept_pose(relative, card, image, K, box, hand, root, scale):
     return HandPose(image, hand, box, K, scale, relative, root, ("K", "box", "root", "scale"), card)
 
 
-def find_run(output_dir="runs"):
-    """Folder of the run that ``predict`` takes by itself: the whole method (row D3), refined, the newest.
+def find_run(output_dir="runs", dataset=None):
+    """Folder of the run that ``predict`` takes by itself: the whole method (row D3), refined, the newest; of ``dataset`` where given.
 
     Presets paper and desktop come before quick, quick before minutes, minutes before smoke, and of one size those with
     changed settings last. Damaged run cards are passed over. Raises FileNotFoundError when no such run has been trained.
@@ -160,15 +160,18 @@ def find_run(output_dir="runs"):
     stages, found = Path(output_dir) / "stages", []
     for card in stages.glob("D3-refine-*/run.json"):
         try:
-            preset = checked_card(card, preset=str)["preset"]
+            kept = checked_card(card, preset=str)
         except (ValueError, OSError):  # no run to take
             continue
-        size, _, changed = preset.partition("+")
+        if dataset and kept.get("dataset") != dataset:
+            continue
+        size, _, changed = kept["preset"].partition("+")
         kind = next((number for number, names in enumerate(_KINDS) if size in names), len(_KINDS)), bool(changed)
         if (card.parent / "networks.safetensors").exists():
             found.append((kind, -card.stat().st_mtime, card.parent))
     if not found:
-        raise FileNotFoundError(f"no trained run of row D3 in {stages}: `make book` trains one; or name another with --run")
+        on = f" on {dataset}" if dataset else ""
+        raise FileNotFoundError(f"no trained run of row D3{on} in {stages}: `make book` trains one; or name another with --run")
     return min(found)[2]
 
 

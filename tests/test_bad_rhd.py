@@ -200,12 +200,16 @@ def giant(entry):
     entry["xyz"][12, 0] = entry["xyz"][33, 0] = 50
 
 
+def behind(entry):
+    entry["xyz"][:, 2] -= 5
+
+
 def unseen(entry):
     entry["uv_vis"][:, 2] = 0
 
 
 @pytest.mark.parametrize("change, note", [(outside, "can't be cropped"), (one_point, "can't be cropped"), (without_size, "without size"),
-                                          (giant, "without size")])  # fmt: skip
+                                          (giant, "without size"), (behind, "behind the camera")])  # fmt: skip
 def test_hands_that_are_none_are_left_out_and_said(root, tmp_path, change, note):
     labels = entries()
     change(labels[1])

@@ -345,6 +345,13 @@ def test_the_best_run_is_taken_by_itself(tmp_path):
         trained(tmp_path, "D3-refine-paper-seed0-e", "paper", 6),
     ]
     trained(tmp_path, "D3-refine-paper-seed1-f", "paper", 50, networks=False)
+    real = trained(tmp_path, "D3-refine-smoke-seed3-g", "smoke", 1)
+    (real / "run.json").write_text(json.dumps({"preset": "smoke", "dataset": "rhd"}))
+    os.utime(real / "run.json", (1, 1))
+    assert own_picture.find_run(tmp_path, "rhd") == real
+    with pytest.raises(FileNotFoundError, match="no trained run of row D3 on stb"):
+        own_picture.find_run(tmp_path, "stb")
+    shutil.rmtree(real)
     while order:
         assert own_picture.find_run(tmp_path) == order[-1]
         shutil.rmtree(order.pop())

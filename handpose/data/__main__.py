@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ..records import print_any_name
+from ..records import expanded, print_any_name
 from .doctor import SAMPLE, examine
 
 
@@ -17,7 +17,7 @@ def main(arguments=None):
     check.add_argument("--all", action="store_true", help="name every broken file, not only the first of a kind")
     options = parser.parse_args(arguments)
     print_any_name()
-    report = examine(options.path, options.quick, everything=options.all)
+    report = examine(expanded(options.path), options.quick, everything=options.all)
     print(report.text())
     return 0 if report.healthy else 1
 

@@ -69,4 +69,6 @@ def crop_of(frame):
     scale = hand_scale(frame.xyz)
     if not SCALES[0] <= scale <= SCALES[1]:
         raise ValueError(f"a hand without size: its middle finger's proximal phalanx is {scale:.3g} mm long")
+    if frame.xyz[:, 2].max() <= 0:
+        raise ValueError("a hand behind the camera")
     return centre, side

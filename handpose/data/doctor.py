@@ -302,7 +302,7 @@ def _look(frames, index, size):
     try:
         crop_of(frame)
     except ValueError as error:
-        reason = "without size" if "without size" in str(error) else "that can't be cropped"
+        reason = next((words for words in ("without size", "behind the camera") if words in str(error)), "that can't be cropped")
         usable, odd = False, f"have a hand {reason}: left out"
     if usable and not frame.visible.any():
         odd = "show no joint of their hand"
