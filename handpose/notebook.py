@@ -295,11 +295,22 @@ def clean(notebook):
             cell.id = "injected-parameters"  # papermill draws it
             cell.metadata.tags = [*dict.fromkeys((*cell.metadata.tags, "hide-input"))]
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = _joined(output for output in cell.outputs if output.get("name") != "stderr")
             for output in cell.outputs:
                 if "image/png" in output.get("data", {}):
                     output["data"]["image/png"] = lighter_png(output["data"]["image/png"])
     return notebook
+
+
+def _joined(outputs):
+    """Outputs with the pieces of one printed text as one: where a kernel cuts it depends on its haste."""
+    joined = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def lighter_png(encoded):

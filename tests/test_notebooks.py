@@ -145,6 +145,14 @@ def test_check_parameters_refuses_switches_that_are_neither(value):
         check_parameters({"geo": value, "recorded": True}, "geo", "recorded")
 
 
+def test_what_a_kernel_prints_in_pieces_is_one_text():
+    new = nbformat.v4.new_output
+    pieces = [new("stream", name="stdout", text="a\n"), new("stream", name="stderr", text="bar"), new("stream", name="stdout", text="b\n")]
+    cell = nbformat.v4.new_code_cell("print", outputs=[*pieces, new("display_data", {"text/plain": "x"}), new("stream", name="stdout", text="c\n")])
+    outputs = clean(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs
+    assert [output.get("text") for output in outputs] == ["a\nb\n", None, "c\n"]
+
+
 def test_a_failing_notebook_leaves_no_page(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("raise RuntimeError('no')")])
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
