@@ -113,7 +113,8 @@ def _reference(work):
 
 def bibtex(citation):
     """BibTeX of this book from the content of ``CITATION.cff``, a dict; with the repository's address where one is known."""
-    fields = {"author": " and ".join(f"{{{_name(author)}}}" for author in citation["authors"]), "title": f"{{{citation['title']}}}"}
+    authors = (_name(author) if "family-names" in author else f"{{{_name(author)}}}" for author in citation["authors"])
+    fields = {"author": " and ".join(authors), "title": f"{{{citation['title']}}}"}
     fields |= {"note": "Jupyter book and code"} | ({"url": citation["repository-code"]} if "repository-code" in citation else {})
     return "@misc{handpose-companion,\n" + ",\n".join(f"  {name:6} = {{{value}}}" for name, value in fields.items()) + "\n}"
 

@@ -6,6 +6,7 @@ from handpose import alike, runs
 from handpose.experiments import CONTROLS, PEERS, ROWS, find_row, stage_owner
 from handpose.records import read_json, write_check
 from handpose.results import RECORDED, Result
+from tests.alike import terms_apart
 
 CHANGE = {"then": "a" * 40, "now": "b" * 40, "digests": {"ours": ["old", "new"], "Moon": ["old moon", "new moon"]}, "platform": "Linux",
           "trainings": [{"name": "A: disentangle", "steps": 3, "loss": 1e-6, "gradient": 1e-3, "later": 1e-3, "told": 0.0}]}  # fmt: skip
@@ -73,3 +74,8 @@ def test_the_page_says_how_far_apart(kept):
     text = "\n".join(alike.lines(alike.found() | {"whole": whole}))
     assert "| A: disentangle | 3 | 1e-06 | 1e-03 | 1e-03 | yes |" in text and "`aaaaaaa` against commit `bbbbbbb`" in text
     assert "2 trainings of 1 rows" in text and "+0.05 mm on average" in text and "deviation of 0.07 mm" in text
+
+
+def test_other_terms_are_as_far_apart_as_can_be():
+    assert terms_apart({"mse": 3.0, "kl": 1.0}, {"mse": 3.0, "kl": 1.4}) == pytest.approx(0.1)
+    assert terms_apart({"mse": 3.0}, {"mse": 3.0, "geo": 0.0}) == float("inf")

@@ -101,3 +101,10 @@ def test_a_change_of_the_citation_changes_the_description_but_its_address_does_n
     assert archive.zenodo(citation | {"repository-code": "https://example.org/a/b"}) == kept
     authors = [{"family-names": "Doe", "given-names": "Jo"}]
     assert archive.zenodo(citation | {"authors": authors})["creators"] == [{"name": "Doe, Jo"}] != kept["creators"]
+
+
+def test_the_book_can_be_cited_with_its_address_where_one_is_known():
+    citation = {"title": "A Book", "authors": [{"name": "The authors"}, {"family-names": "Doe", "given-names": "Jo"}]}
+    text = archive.bibtex(citation)
+    assert "author = {{The authors} and Doe, Jo}" in text and "title  = {{A Book}}" in text and "url" not in text
+    assert "url    = {https://example.org/a/b}" in archive.bibtex(citation | {"repository-code": "https://example.org/a/b"})
