@@ -70,9 +70,9 @@ def lifted(networks, images, K, boxes, left, R, view, root, scale):
     that the hand's scale says.
     """
     centres, sides = zip(*map(crop_square, boxes))
-    P, picture = camera_of(K, np.stack(centres), np.array(sides), left, R, view), networks.picture(images).cpu().numpy()
-    root = (scale * root_depth(picture, P))[:, None] * P[:, 2] if root is None else root
-    return networks.lift(picture, P, root, scale)
+    cameras, picture = camera_of(K, np.stack(centres), np.array(sides), left, R, view), networks.picture(images).cpu().numpy()
+    root = (scale * root_depth(picture, cameras))[:, None] * cameras.axis if root is None else root
+    return networks.lift(picture, cameras, root, scale)
 
 
 def default_camera(width, height):

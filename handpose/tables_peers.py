@@ -7,6 +7,7 @@ from . import peers
 from .cost import cost_of, training_speeds
 from .effects import NOT_SUPPORTED, SUPPORTED, paired_effect, verdict
 from .experiments import PEERS, TABLE_3, find_preset
+from .geometry import crop_box
 from .metrics import root_of
 from .runs import measure
 from .tables import METHODS, NOT_RUN, PAPER, PAPER_STB, PROTOCOLS, mean_and_spread, run_name, seeds_of
@@ -92,14 +93,18 @@ def peers_effects(results, seeds=None):
 def with_true_root(results, run):
     """What a ``Result`` predicts had the root's true depth been given: float32 (N, 21, 3), mm, relative to the root.
 
-    For a method that solves for that depth: each joint stays on its ray, at its depth from the root, which the palm stands for. None
-    where the roots were not kept, or where the camera was turned.
+    For a method that solves for that depth: each joint stays on its ray, at its depth from the root, which the palm stands for, along
+    the line of sight through the middle of the box around the labels. None where the roots were not kept, or where crops are cut
+    otherwise.
     """
     if results.root is None or run.uncentred is None or find_preset(run.card["preset"]).view != "crop":
         return None
-    pose = run.uncentred + results.root[:, None]
-    depth, found = pose[..., 2:], root_of(pose, results.root_joint)[:, 2]
-    pose = pose / depth * (depth + (results.root[:, 2] - found)[:, None, None])
+    true, pose = (joints + results.root[:, None] for joints in (results.target, run.uncentred))
+    middle, _ = crop_box(true[..., :2] / true[..., 2:])
+    axis = np.concatenate([middle, np.ones_like(middle[:, :1])], -1)
+    axis = (axis / np.linalg.norm(axis, axis=-1, keepdims=True))[..., None]
+    depth, found, given = pose @ axis, root_of(pose, results.root_joint)[:, None] @ axis, results.root[:, None] @ axis
+    pose = pose / depth * (depth + given - found)
     return (pose - root_of(pose, results.root_joint)[:, None]).astype(np.float32)
 
 

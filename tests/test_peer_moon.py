@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from handpose.geometry import hand_scale, palm_centre
 from handpose.peers.moon import DEPTH_RANGE, DEPTHS, SIGMA, STAGES, Volumes, peak, target_volumes
-from handpose.peers.picture import to_picture
+from handpose.peers.picture import Cameras, to_picture
 
 
 def joints(seed, count=3):
@@ -56,11 +56,12 @@ def test_the_true_volumes_lift_to_the_true_pose():
     xyz = draws.normal(0, 40, (4, 21, 3)) + [[[20.0, -30.0, 600.0]]]
     camera = [[2.3, 0.1, 0.05], [0, 2.4, 0.1], [0.02, -0.01, 1]]  # over the crop's side
     cameras = np.array([camera, np.diag([-1, 1, 1]) @ camera] * 2)  # every other hand is mirrored
+    cameras = Cameras(cameras, np.array([[0.1, -0.2, 0.97]] * 4))
     root, scale = palm_centre(xyz), np.maximum(hand_scale(xyz), 60)
     again = Volumes().lift(to_picture(xyz, cameras, root, scale), cameras, root, scale)
     assert np.abs(again - xyz).max() < 1e-6
     farther = Volumes().lift(to_picture(xyz, cameras, root, scale), cameras, root + [0, 0, 10], scale)
-    assert np.allclose((farther - again) @ cameras[0, 2], 10)  # the root's depth is the one that is given
+    assert np.allclose(cameras.depth(farther - again), 9.7)  # the root's depth is the one that is given
 
 
 def batch(count=4, size=32):

@@ -118,3 +118,12 @@ def test_it_has_the_epochs_of_row_d3(preset):
 
 def test_its_stage_is_the_row_s():
     assert tuple(spurr.STAGES) == PEERS["Spurr"].stages
+
+
+def test_the_pose_decoder_tells_latents_apart_from_the_start():
+    """Six layers with PyTorch's own start say the same of every latent, and pass no gradient on."""
+    torch.manual_seed(0)
+    z = torch.randn(64, spurr.LATENT, requires_grad=True)
+    poses = spurr.PoseDecoder()(z)
+    assert poses.std(0).mean() > 0.1
+    assert torch.autograd.grad(poses.square().mean(), z)[0].norm() > 1e-2

@@ -13,9 +13,10 @@ from handpose.cost import cost_of, training_speeds
 from handpose.data import write_synthetic
 from handpose.data.augment import draw_augmentation, in_plane, warp
 from handpose.experiments import PEERS, PRESETS, TABLE_3, find_preset, find_row, row_name, row_stages, stage_owner, stage_settings
-from handpose.geometry import hand_scale, palm_centre
+from handpose.geometry import hand_scale, palm_centre, view_rotation
 from handpose.metrics import mepe
 from handpose.peers import parts
+from handpose.peers.iqbal import Latent25D
 from handpose.peers.picture import WithPicture, camera_of, crop_cameras, from_picture, root_depth, to_picture
 from handpose.runs import prepare_data, run_row, training_code
 
@@ -37,32 +38,58 @@ def hands(seed, count=4):
     draws = np.random.default_rng(seed)
     xyz = draws.normal(0, 40, (count, 21, 3)) + [[[*draws.uniform(-100, 100, 2), draws.uniform(400, 900)]]]
     K = np.array([[300.0, 0, 160], [0, 310, 120], [0, 0, 1]]).repeat(count).reshape(3, 3, count).transpose(2, 0, 1)
-    P = camera_of(K, draws.uniform(50, 250, (count, 2)), draws.uniform(40, 200, count), draws.random(count) < 0.5, None)
-    return xyz, P, palm_centre(xyz), hand_scale(xyz)
+    centre, view = draws.uniform(50, 250, (count, 2)), ("crop", "homography")[seed % 2]
+    cameras = camera_of(K, centre, draws.uniform(40, 200, count), draws.random(count) < 0.5, view_rotation(centre, K), view)
+    return xyz, cameras, palm_centre(xyz), hand_scale(xyz)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6))
 def test_the_picture_and_back_is_the_same_pose(seed):
-    xyz, P, root, scale = hands(seed)
-    picture = to_picture(xyz, P, root, scale)
-    assert np.abs(from_picture(picture, P, root[:, 2], scale) - xyz).max() < 1e-6
+    xyz, cameras, root, scale = hands(seed)
+    picture = to_picture(xyz, cameras, root, scale)
+    assert np.abs(from_picture(picture, cameras, cameras.depth(root), scale) - xyz).max() < 1e-6
+
+
+def test_depth_is_what_view_correction_leaves_of_it():
+    """The same hand seen elsewhere in the picture has the same picture coordinates, up to the crop's scale."""
+    xyz, K = hands(0, 1)[0], np.array([[[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]])
+    coordinates = []
+    for centre in ([[160.0, 120]], [[310.0, 20]]):
+        R = view_rotation(np.array(centre), K)
+        turned = (xyz - xyz.mean(1, keepdims=True) + [0, 0, 600]) @ R  # in front of the camera there, as seen from it
+        cameras = camera_of(K, np.array(centre), np.array([150.0]), np.array([False]), R)
+        coordinates.append(to_picture(turned, cameras, palm_centre(turned), hand_scale(turned)))
+    assert np.abs(coordinates[0][..., 2] - coordinates[1][..., 2]).max() < 1e-6
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6))
 def test_the_reference_bone_gives_the_roots_depth(seed):
     """2.5D to 3D recovers a known pose exactly, with nothing but the bone's length."""
-    xyz, P, root, scale = hands(seed)
-    picture = to_picture(xyz, P, root, scale)
-    depth = scale * root_depth(picture, P)
-    right = np.abs(depth - root[:, 2]) < 1e-4 * root[:, 2]
-    bone = xyz[:, 10] - xyz[:, 9]
-    rays = xyz[:, [9, 10]] / xyz[:, [9, 10], 2:]
-    along = rays[:, 0] - rays[:, 1]
-    # The quadratic has two solutions; the larger is the right one where the bone gets longer as the root moves away.
-    longer = (along * -bone).sum(-1) >= 0
-    assert right[longer].all()
+    xyz, cameras, root, scale = hands(seed)
+    picture, true = to_picture(xyz, cameras, root, scale), cameras.depth(root)
+    for one, other in ((9, 10), (0, 5)):
+        bone = xyz[:, other] - xyz[:, one]
+        length = np.linalg.norm(bone, axis=-1) / scale
+        right = np.abs(scale * root_depth(picture, cameras, (one, other), length) - true) < 1e-4 * true
+        rays = xyz / cameras.depth(xyz)[..., None]
+        # The quadratic has two solutions; the larger is the right one where the bone gets longer as the root moves away.
+        longer = ((rays[:, one] - rays[:, other]) * -bone).sum(-1) >= 0
+        assert right[longer].all() and (longer.any() or seed)
+    assert np.array_equal(root_depth(picture, cameras), root_depth(picture, cameras, (9, 10), 1.0))
+
+
+def test_iqbals_bone_is_the_mean_of_the_hands_trained_on():
+    networks = Latent25D()
+    poses = torch.randn(10, 21, 3)
+    for part in (poses[:4], poses[4:7], poses[7:]):
+        networks.measure(part)
+    assert torch.allclose(networks.palm, (poses[:, 0] - poses[:, 5]).norm(dim=-1).mean())
+    xyz, cameras, root, scale = hands(2)
+    picture = to_picture(xyz, cameras, root, scale)
+    depth = scale * root_depth(picture, cameras, (0, 5), float(networks.palm))
+    assert np.array_equal(networks.lift(picture, cameras, root, scale), from_picture(picture, cameras, depth, scale))
 
 
 def test_crops_show_the_joints_where_the_cameras_say(data):
@@ -75,6 +102,7 @@ def test_crops_show_the_joints_where_the_cameras_say(data):
     else:
         assert np.abs(low + high).max() < 0.2
     assert np.abs(palm_centre(picture)[:, 2]).max() < 1e-4  # depth is counted from the root
+    assert np.abs(picture[..., 2] - data.training.pose[..., 2]).max() < 1e-3  # along the axis of the poses that all others learn
     # A left hand's crop is mirrored, and so are its joints: x of picture and pose agree in sense in every frame.
     across = [np.corrcoef(one[:, 0], other[:, 0])[0, 1] for one, other in zip(picture, data.training.pose)]
     assert min(across) > 0.8
@@ -97,7 +125,7 @@ def test_true_picture_coordinates_lift_to_the_true_pose(data):
     shards = data.evaluation
     cameras = crop_cameras(shards, data.frames("evaluation"), view)
     picture = to_picture(shards.target, cameras, shards.root, shards.scale)
-    again = from_picture(picture, cameras, (cameras[:, 2] * shards.root).sum(-1), shards.scale)
+    again = from_picture(picture, cameras, cameras.depth(shards.root), shards.scale)
     assert np.abs(again - shards.target).max() < 1e-2
 
 

@@ -277,12 +277,14 @@ def test_with_the_true_root_each_joint_stays_on_its_ray():
     true = HANDS[:5] + root[:, None]
     nearer = true * rng.uniform(0.7, 0.9, (5, 1, 1))  # as by a root that is found too near, for a hand as much smaller
     run = SimpleNamespace(uncentred=nearer - root[:, None], card={"preset": "quick"})
-    results = SimpleNamespace(root=root, root_joint="palm")
+    results = SimpleNamespace(root=root, root_joint="palm", target=true - root[:, None])
     pose = with_true_root(results, run) + root[:, None]
     assert np.allclose(pose[..., :2] / pose[..., 2:], nearer[..., :2] / nearer[..., 2:], atol=0.02)
-    assert np.allclose(root_of(pose, "palm")[:, 2], root[:, 2])
-    depth = nearer[..., 2] - root_of(nearer, "palm")[:, None, 2]
-    assert np.allclose(pose[..., 2] - root[:, None, 2], depth, atol=1e-3)
+    rays = true[..., :2] / true[..., 2:]
+    axis = np.c_[(rays.min(1) + rays.max(1)) / 2, np.ones(5)]  # the line of sight through the middle of the box
+    axis = (axis / np.linalg.norm(axis, axis=-1, keepdims=True))[..., None]
+    assert np.allclose(root_of(pose, "palm")[:, None] @ axis, root[:, None] @ axis, atol=0.2)  # the palm lies beside the root
+    assert np.allclose((pose - root[:, None]) @ axis, (nearer - root_of(nearer, "palm")[:, None]) @ axis, atol=0.2)
     for without in (SimpleNamespace(root=None, root_joint="palm"), results):
         run.card["preset"] = "quick" if without is not results else "quick+view=homography"
         assert with_true_root(without, run) is None

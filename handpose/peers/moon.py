@@ -43,7 +43,7 @@ class Volumes(PeerNetworks):
 
     def lift(self, picture, cameras, root, scale):
         """Picture coordinates (N, 21, 3) to (N, 21, 3) mm with the true depth of the root, (N, 3) mm, as in the method's own evaluation."""
-        return from_picture(picture, cameras, (cameras[:, 2] * root).sum(-1), scale)
+        return from_picture(picture, cameras, cameras.depth(root), scale)
 
 
 def target_volumes(picture, height, width):
@@ -102,6 +102,8 @@ KNOWN = (
     ("start of the last convolution", "0, so that volumes start empty", "assumed"),
     ("reading a volume", "the highest voxel, then the top of the Gaussian through its neighbours",
      "scaled: the highest voxel in theirs; a voxel is 4 times as large here in depth, and also across where the picture has 64 pixels"),
+    ("axis of depth", "the line of sight through the crop's centre, as view correction has it for all here",
+     "assumed: to compare; theirs is the camera's, which a crop does not show"),
     ("the root's depth", "the true one, to bring picture coordinates into the camera frame",
      "known: true or from a network of its own in theirs"),
     ("scale of the hand", "given, as to all here", "assumed: to compare; theirs is not told the scale"),

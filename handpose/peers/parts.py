@@ -63,6 +63,19 @@ def mlp(*widths):
     return nn.Sequential(*layers[:-1])
 
 
+def deep_mlp(*widths):
+    """``mlp`` of many layers, the hidden ones drawn as He et al. do, so that signals keep their size.
+
+    With PyTorch's own start each layer shrinks them, and what comes out is the same for all inputs until long after a short
+    training has ended.
+    """
+    layers = mlp(*widths)
+    for layer in list(layers)[:-1:2]:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    return layers
+
+
 def places(count, like):
     """Centres of ``count`` pixels along a side of the crop, (count,), in units of the side, from its centre."""
     return (torch.arange(count, device=like.device, dtype=torch.float32) + 0.5) / count - 0.5

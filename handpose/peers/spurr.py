@@ -6,7 +6,7 @@ from torch import nn
 
 from .. import losses
 from ..models import JOINTS, PoseEncoder, RGBEncoder, sample
-from .parts import PeerNetworks, PeerStage, deconvolutions, full_precision, mlp
+from .parts import PeerNetworks, PeerStage, deconvolutions, deep_mlp, full_precision
 
 LATENT = 30
 _HIDDEN = 512
@@ -32,8 +32,12 @@ KNOWN = (
     ("pose encoder", "63-512-512-512, ReLU, then mean and log-variance", "known: the same"),
     ("pose decoder", "six linear layers, 512 wide, ReLU, no batch normalisation", "known: the same"),
     (
+        "the pose decoder's start", "as He et al. draw weights",
+        "scaled: PyTorch's own in theirs, from which so deep a decoder says the same of every latent for longer than a short training lasts",
+    ),
+    (
         "picture decoder", "a linear layer to 128 maps, four 4 x 4 deconvolutions with 64, 32, 16 and 3 channels",
-        "known: the same; batch normalisation between the deconvolutions is assumed",
+        "known: the same, with batch normalisation between the deconvolutions",
     ),
     (
         "decoded picture", "32 x 32 pixels from maps of 2 x 2; theirs, for an input of 256 pixels, 128 x 128 from maps of 8 x 8",
@@ -69,7 +73,7 @@ class PoseDecoder(nn.Sequential):
     """Six linear layers with ReLU between them: latents (B, latent) -> pose (B, 21, 3), without unit."""
 
     def __init__(self, latent=LATENT, hidden=_HIDDEN):
-        super().__init__(mlp(latent, *(5 * (hidden,)), 3 * JOINTS), nn.Unflatten(-1, (JOINTS, 3)))
+        super().__init__(deep_mlp(latent, *(5 * (hidden,)), 3 * JOINTS), nn.Unflatten(-1, (JOINTS, 3)))
 
 
 class PictureDecoder(nn.Sequential):

@@ -7,7 +7,7 @@ from torch import nn
 from .. import losses
 from ..models import JOINTS, RGBEncoder, sample
 from ..skeleton import MIDDLE_MCP, WRIST
-from .parts import PeerNetworks, PeerStage, full_precision, mlp
+from .parts import PeerNetworks, PeerStage, deep_mlp, full_precision
 from .spurr import PictureDecoder, small_picture
 
 STANDS_ON = ("spurr",)
@@ -78,14 +78,9 @@ def canonical(pose):
     return pose @ R.transpose(1, 2), R
 
 
-class _Layers(nn.Sequential):
-    """Six layers of 512 with ReLU, drawn as He et al. do so that signals keep their size, then a linear one."""
-
-    def __init__(self, inputs, outputs):
-        super().__init__(*mlp(inputs, *(_LAYERS * (_HIDDEN,)), outputs))
-        for layer in list(self)[:-1:2]:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+def _layers(inputs, outputs):
+    """Six layers of 512 with ReLU, then a linear one."""
+    return deep_mlp(inputs, *(_LAYERS * (_HIDDEN,)), outputs)
 
 
 class FactorEncoder(nn.Module):
@@ -93,8 +88,8 @@ class FactorEncoder(nn.Module):
 
     def __init__(self, inputs):
         super().__init__()
-        self.layers = _Layers(inputs, 2 * FACTOR)
-        nn.init.constant_(self.layers[-1].bias[FACTOR:], _FIRST_LOG_VARIANCE)  # type: ignore[index]
+        self.layers = _layers(inputs, 2 * FACTOR)
+        nn.init.constant_(self.layers[-1].bias[FACTOR:], _FIRST_LOG_VARIANCE)
 
     def forward(self, factor):
         mean, log_variance = self.layers(factor.flatten(1)).chunk(2, -1)
@@ -106,7 +101,7 @@ class PoseDecoder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = _Layers(FACTOR, 3 * JOINTS)
+        self.layers = _layers(FACTOR, 3 * JOINTS)
 
     def forward(self, z):
         return self.layers(z).unflatten(-1, (JOINTS, 3))
@@ -117,9 +112,9 @@ class ViewDecoder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = _Layers(FACTOR, 6)
+        self.layers = _layers(FACTOR, 6)
         with torch.no_grad():
-            self.layers[-1].bias.copy_(six_numbers(torch.eye(3)[None])[0])  # type: ignore[operator]
+            self.layers[-1].bias.copy_(six_numbers(torch.eye(3)[None])[0])
 
     def forward(self, z):
         return rotation(self.layers(z))
