@@ -1,8 +1,8 @@
-"""Does the code as it is train what the code of a commit trained? ``python -m tests.alike COMMIT [--trained FOLDER]``.
+"""Does the code as it is train what the code of a commit trained? ``python -m tests.alike COMMIT [--rows ROW ...] [--trained FOLDER]``.
 
 Each training of every row and method takes some steps from the same start, on the same hands, with both; losses, the first
-gradients, and what the optimiser is told at each step are compared. FOLDER: results trained to the end by the code as it is, whose rows are recorded of
-then as well.
+gradients, and what the optimiser is told at each step are compared. ROW: these alone, where a change is meant to train others otherwise: what is kept says
+nothing of those. FOLDER: results trained to the end by the code as it is, whose rows are recorded of then as well.
 """
 
 import argparse
@@ -24,9 +24,9 @@ PRESET = ("smoke+size=64+training=32+weights=none+decay=true+disentangle_epochs=
 TOLD = ("lr", "betas", "eps", "weight_decay", "amsgrad")
 
 
-def steps(output):
+def steps(output, rows=()):
     """Run in a process of its own, with the package of then or of now: {training: (terms of each step, gradient of the first, what
-    the optimiser was told at each)} and the digests.
+    the optimiser was told at each)} of ``rows``, of all where there are none, and their digests.
     """
     import numpy as np
     import torch
@@ -48,7 +48,7 @@ def steps(output):
         return step(self, *arguments, **options)
 
     torch.optim.Adam.step = watched
-    for row in (*ROWS, *CONTROLS, *PEERS):
+    for row in rows or (*ROWS, *CONTROLS, *PEERS):
         for stage in find_row(row).stages:
             name = f"{stage_owner(stage, row)}: {stage}"
             if name in found:
@@ -65,25 +65,25 @@ def steps(output):
                 history = train.train(module, shards, data.evaluation, folder, 0, train.make_fabric("32-true", "cpu"), False, data.root_joint)
             terms = [{key: value for key, value in epoch.items() if isinstance(value, float) and key not in _NOT_TERMS} for epoch in history]
             found[name] = (terms, seen[0], list(told))
-    digests = {"ours": runs.training_code()} | {row: runs.training_code(row) for row in PEERS}
+    digests = {row if row in PEERS else "ours": runs.training_code(row) for row in rows or ("A", *PEERS)}
     np.save(output, np.array([(found, digests)], object), allow_pickle=True)
 
 
 _NOT_TERMS = ("seconds", "images_per_second", "mepe")
 
 
-def _ran(package, output):
+def _ran(package, output, rows):
     """What ``steps`` finds with the package in the folder ``package``."""
     import numpy as np
 
     environment = os.environ | {"PYTHONPATH": str(package), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(ROOT / "tests" / "alike.py"), "--steps", str(output)]
+    command = [sys.executable, str(ROOT / "tests" / "alike.py"), "--steps", str(output), "--rows", *rows]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
     return np.load(output, allow_pickle=True)[0]
 
 
-def compare(commit):
-    """One change of ``alike.found()``: the code of ``commit`` against the code as it is."""
+def compare(commit, rows=()):
+    """One change of ``alike.found()``: the code of ``commit`` against the code as it is, for ``rows`` or for all."""
     import numpy as np
 
     from handpose.records import environment
@@ -95,7 +95,7 @@ def compare(commit):
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             tar.extractall(folder, filter="data")
-        (then, old), (now, new) = _ran(folder, Path(folder) / "then.npy"), _ran(ROOT, Path(folder) / "now.npy")
+        (then, old), (now, new) = (_ran(package, Path(folder) / name, rows) for package, name in ((folder, "then.npy"), (ROOT, "now.npy")))
     if then.keys() - now.keys():  # a new one has no results of older code
         raise ValueError(f"trainings that the code as it is lacks: {', '.join(then.keys() - now.keys())}")
     trainings = []
@@ -143,11 +143,12 @@ def trained(folder):
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.alike", description=__doc__.split("\n")[0])
     parser.add_argument("commit", nargs="?", help="the code that the recorded results were trained with")
+    parser.add_argument("--rows", nargs="*", default=[], metavar="ROW", help="these alone")
     parser.add_argument("--trained", type=Path, help="results trained to the end by the code as it is")
     parser.add_argument("--steps", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.steps:
-        return steps(options.steps)
+        return steps(options.steps, options.rows)
     from handpose import alike
     from handpose.records import write_check
 
@@ -155,7 +156,7 @@ def main():
         parser.error("give a commit, or results with --trained")
     kept = dict(alike.found())
     if options.commit:
-        change = compare(options.commit)
+        change = compare(options.commit, options.rows)
         # A change that begins where another does takes its place; one that begins where another ends comes after it.
         kept["changes"] = [one for one in kept["changes"] if begins(one) != begins(change)] + [change]
         print(f"{len(change['trainings'])} trainings: {'alike' if alike.passed(change) else 'NOT alike'}")
