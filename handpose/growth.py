@@ -179,9 +179,9 @@ def gpu_works(runs=None):
                  for card in cards for stage, part in card["stages"].items()}  # fmt: skip
         times = Counter((owner, stage) for owner, stage, _ in parts.values())
         rows = Counter(card["row"] for card in cards if card["row"] != "warmup")
-        seeds, which = max(rows.values()), ", ".join(rows) if len(rows) < 5 else str(len(rows))
+        seeds, which = max(rows.values()), f"rows {', '.join(rows)}" if len(rows) < 5 else f"{len(rows)} rows"
         uneven = "up to " * (len(set(rows.values())) > 1)
-        name = f"recorded on the {chip(cards[0]['device'])}: rows {which}, {uneven}{seeds} seed{'s' * (seeds > 1)}"
+        name = f"recorded on the {chip(cards[0]['device'])}: {which}, {uneven}{seeds} seed{'s' * (seeds > 1)}"
         seconds = sum(seconds for _, _, seconds in parts.values())
         work = Work(name, tuple(rows), cards[0]["preset"], cards[0]["dataset"], seeds)
         works.append(replace(work, gpu=chip(cards[0]["device"]), gpu_seconds=seconds, times=dict(times)))

@@ -45,7 +45,7 @@ def comparison_table(results, seeds=None, protocols=False):
 def peers_table(results, seeds=None):
     """Table 3's methods on this run's data, beside what each costs: DataFrame of texts, indexed by method.
 
-    Parameters and multiply-adds are of what predicts one picture. "images seen" are those of one seed; "images/s in training" is
+    Parameters and multiply-adds are of what predicts one picture. "images seen" are those of one seed; "images/s, slowest stage" is
     ``cost.training_speeds``, measured now.
     """
     lines = {}
@@ -58,7 +58,7 @@ def peers_table(results, seeds=None):
         mepe = [one["mepe"] for one in measured]
         lines[method] = {
             "MEPE (mm)": mean_and_spread(mepe, 2),
-            "/ mean pose's": f"{np.mean(mepe) / floor:.2f}" if runs else "",
+            "share of mean pose's": f"{np.mean(mepe) / floor:.2f}" if runs else "",
             "AUC 20-50": mean_and_spread([one["auc"] for one in measured], 3),
         }
         if runs:
@@ -66,7 +66,7 @@ def peers_table(results, seeds=None):
             lines[method] |= {
                 "parameters (M)": f"{cost.parameters / 1e6:.1f}",
                 "multiply-adds (M)": f"{cost.multiply_adds / 1e6:.0f}",
-                "images/s in training": f"{speeds[row]:.0f}" if speeds else "",
+                "images/s, slowest stage": f"{speeds[row]:.0f}" if speeds else "",
                 "images seen": f"{_pictures_seen(row, runs[0]):.0f}",
             }
     return pd.DataFrame.from_dict(lines, orient="index").fillna("").rename_axis("method")

@@ -77,7 +77,7 @@ options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root)
 # %% [markdown]
 # ## Training
 #
-# Stages below this one are trained first where they are missing; a finished stage is only opened.
+# Earlier stages are trained first where they are missing; a finished stage is only opened.
 
 # %% tags=["nbval-ignore-output"]
 result = obtain(row, "align", **options)
@@ -97,7 +97,7 @@ show_run(result)
 # What the shared decoder reads from the picture and from the true pose, on the plane in which both together vary most. Thin lines join a
 # picture with its own pose; the line below says how far apart the two clouds are.
 
-# %% caption="What the one decoder reads. The closer a picture's point lies to those of true poses, the more it can be decoded as one of them." mystnb={"image": {"alt": "Scatter of the shared decoder's inputs from picture and from true pose on the plane in which they vary most"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="What the one decoder reads. Alignment would put each picture's point on its own pose's; a decoder can also learn to read two clouds that lie apart." mystnb={"image": {"alt": "Scatter of the shared decoder's inputs from picture and from true pose on the plane in which they vary most"}} tags=["hide-input", "nbval-ignore-output"]
 if (result.folder / "analysis.npz").exists() and "read_rgb" in result.analysis:
     clouds = inside.state_map(result.analysis)
     figures_inside.latents_static({f"row {result.card['row']}": clouds}, width=4.4)

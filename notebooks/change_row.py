@@ -169,7 +169,7 @@ if f"baseline, {preset}" in fair:
     show_run(result, *[one for label, (_, runs) in beside.items() if label in fair for one in runs])
 
 # %% [markdown]
-# All of them once more: a click on a name switches its line off, a double click leaves it alone.
+# All of them once more: a click on a name switches its line off, a double click shows it alone.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 show(figures.interactive_pck_bands(drawn, results.target, root=results.root_joint), "pck-change-row",

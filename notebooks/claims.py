@@ -63,11 +63,12 @@ preset, threads, recorded = fit(globals())
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
+import numpy as np
 from IPython.display import HTML, display
 
 from handpose import analysis, plausibility
 from handpose.claims import (
-    KINDS, PROBED, error_plot, gradient_norms, gradient_plot, measure_claims, measures_table, probe_plot,
+    KINDS, PROBED, error_plot, gradient_norms, gradient_plot, loss_share, measure_claims, measures_table, probe_plot, second_training,
 )  # fmt: skip
 from handpose.experiments import CONTROLS, ROWS
 from handpose.notebook import glue, project_path, show_run
@@ -95,8 +96,8 @@ for line in trained_apart({row: [results[row, seed] for seed in seeds[row]] for 
 # %% [markdown]
 # ## The error
 #
-# MEPE of the row minus MEPE of the row that it is held against: negative is better. The interval stands under it. Under the paper's
-# change, whether that lies in our interval of the same difference, "measured", as a share of the error.
+# MEPE of the row minus MEPE of the row that it is held against: negative is better. The interval stands under it. Below the paper's
+# change: whether it lies within our interval in the column "measured", both as a share of the base row's error.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 measured = measure_claims(results)
@@ -132,6 +133,11 @@ print("MEPE, mm: " + ", ".join(f"{words.count(word)} {word}" for word in sorted(
 beside = [one.paper_inside for one in by_group["error"] if one.paper_inside is not None]
 print(f"the paper's change lies outside our interval in {beside.count(False)} of {len(beside)} comparisons")
 show_claims("error", "What each part does to the error")
+for row in CONTROLS:
+    apart = second_training(results, row)
+    if apart:
+        print(f"{row} continues from a second training of row {CONTROLS[row].builds_on}: {apart[0]:+.2f} mm against the recorded one after the same stages "
+              f"(seeds: {', '.join(f'{one:+.2f}' for one in apart[1])})")
 
 # %% [markdown]
 # ### How to read it
@@ -146,13 +152,15 @@ show_claims("error", "What each part does to the error")
 #   interval, and every seed, lies on the other side. *Undecided at this scale*: anything else, and always with one seed.
 #   Undecided does not mean that there is no effect: it means that these runs can't tell to which side. How large it may be, several
 #   seeds do tell: what lies outside the interval is ruled out for these hands at this size.
-# - **Control.** Stages 2 and 3 also train longer. A control is the same network trained on for as long, without the new
+# - **Control.** Rows with stages 2 and 3 also train longer. A control is the same network trained on for as long, without the new
 #   part. Where a control was run the verdict is on the row against the control, since both have seen as many images.
 #   The control of the whole method is `baseline-longer`: the baseline, trained on for as long as stages 2 and 3 take together.
 #   `A-longer`, that of all that follows injection, trains for less time than D3: that is in D3's favour.
 # - **Trained apart.** Where rows differ in precision, or start from another warm-up of the backbone, it is said above. A control then
-#   does not go on from the very networks of the row that it is a control of, but from others trained alike. What that comes to is
-#   measured on [How fast it is](../speed.md): rows trained again with other code on another processor.
+#   continues from a second training of the row that it is a control of, not from the recorded one. Under the table stands how far
+#   the two trainings of that row lie apart: so much of a difference to the control may come from there.
+# - **The adversarial weight is ours.** The paper prints none. The verdict on disentanglement is on our weight;
+#   [the decisions](decisions.ipynb) have the same row with others, 0 among them.
 # - **Linear decoder.** "It does not gain" counts as supported only if it loses; that it gains nothing at all can't be shown.
 #   What the claim comes down to is the line after it, the difference between the two decoders' gains.
 # - **What the intervals leave out.** Frames count as independent of each other, though some show the same subject. The seeds
@@ -188,8 +196,9 @@ if with_gradients:
 #
 # ## Plausible hands
 #
-# Section 3.2's losses are there to keep out hands that can't be. Two measures: how far the 20 bones' lengths are from the
-# true ones, and the share of joints whose flexion lies more than 10 degrees outside the range of the hands that were rendered.
+# Section 3.2's losses are there to keep out impossible hands. Two measures: how far the 20 bones' lengths are from the
+# true ones, and how many of the 15 joints that flex are bent more than 10 degrees beyond the range of the hands that were rendered,
+# in percent of them.
 # A loss is held against D0 trained on, the whole method against the baseline trained on: a row can beat the first and still be
 # less plausible than the second.
 
@@ -199,6 +208,9 @@ print(seeds_run({row: seeds[row] for row in refined}))
 show_claims("plausibility", "What the kinematic losses do to implausible hands")
 headings = {"bone length error (mm)": "bones", "joints bent too far (%)": "violations"}
 display(HTML(as_html(measures_table(results, refined, headings), link, "Implausible hands, row by row")))
+for row, term in (("D1", "kcs"), ("D2", "geo")):
+    if seeds[row]:
+        print(f"row {row}: {term} makes up {100 * np.mean([loss_share(one, term) for one in runs_of([row])]):.1f} % of what its last epoch minimises")
 print(f"true poses: {100 * plausibility.violation_rate(results.target, results.left):.2f} % of joints bent too far")
 show_run(*runs_of(refined))
 
@@ -206,8 +218,8 @@ show_run(*runs_of(refined))
 # ## Do the two spaces meet?
 #
 # The discriminator is "trained to bridge the gap" between the pose latents of pictures and those of true poses (section 3.1.1), and
-# alignment "brings the pose-specific information closer" to the true one (the text to Table 1). Measured is the distance of the
-# means of the two clouds, in spreads (a cloud's root mean squared distance from its mean). In row A nothing ties the two
+# alignment "brings the pose-specific information […] closer" to the true one (the text to Table 1). Measured is the distance of the
+# means of the two clouds, in spreads (root mean squared distance of points from their own cloud's mean, both clouds together). In row A nothing ties the two
 # spaces to each other, and the picture's first 64 latents stand for its pose part. [See the method work](inside.ipynb) shows the clouds.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -223,11 +235,11 @@ if with_clouds:
 # shows what is in a part: ridge regression is fitted on half of the frames whose latents are kept and scored on the other half.
 # R² for numbers (0: knows nothing), for classes the share of right answers, each class counting the same (the black line: guessing).
 # Beside them, for comparison, the latent of the true pose: it never saw a picture, so what it can tell is what the pose
-# itself gives away: where the view is from and who it is show in the pose, so these two have bars but no verdict. The verdicts'
+# itself gives away: the view shows in the pose, so it has bars but no verdict, and neither has who it is. The verdicts'
 # effects are differences of these scores. Where neither side tells more than chance there is nothing to compare, and the
 # verdict says so: a pose part that tells nothing of the background shows no disentanglement if the context part tells nothing either.
 
-# %% caption="A long bar: the latent tells this. Disentanglement should leave long bars for the pose and short ones for all else in the pose part." mystnb={"image": {"alt": "Scores of linear probes on parts of the latent: pose, view, background, light, skin, subject"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="A long bar: the latent tells this. Disentanglement should leave long bars for pose and view, and short ones for all else, in the pose part." mystnb={"image": {"alt": "Scores of linear probes on parts of the latent: pose, view, background, light, skin, subject"}} tags=["hide-input", "nbval-ignore-output"]
 analysed = {row: [seed for seed in seeds[row] if was_analysed(results[row, seed], "latent")] for row in ANALYSED}
 print(seeds_run(analysed))
 latents = [len(results[row, seed].analysis["latent"]) for row, numbers in analysed.items() for seed in numbers]

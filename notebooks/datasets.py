@@ -213,7 +213,7 @@ display(HTML(as_html(pd.DataFrame({"from": [source for source, _ in pairs], "to"
 # %% [markdown]
 # ## Root and scale
 #
-# Networks predict a pose around a root, over a scale, and are told both by whoever measures. Which ones is a choice:
+# Networks predict a pose relative to a root, divided by a scale; the evaluation supplies both. Which ones is a choice:
 #
 # - **Root**: the palm centre, halfway from the wrist to the middle finger's MCP (hand3d, Spurr et al., this book); the wrist
 #   (InterNet); the middle MCP (BiHand, Minimal-Hand).

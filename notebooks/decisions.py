@@ -107,7 +107,7 @@ display(HTML(as_html(measures_text(measures(results)), "The same predictions, me
 # **What should I centre poses on?** The root's own error moves all other joints with it. A single joint such as the wrist
 # may be less steady than the midpoint of two. Figures with different roots can't be compared.
 #
-# One more choice has a page of its own: the field's older code centres the true pose only, so the predicted root counts. Where
+# One more choice is measured on another page: the field's older code centres the true pose only, so the predicted root counts. Where
 # a run has kept that root, [the datasets and protocols](datasets.ipynb) compare the two: "hand3d" and "hand3d, both centred".
 
 # %% [markdown]
@@ -152,9 +152,9 @@ if len(missing) < len(table):
     show_run(*used, *others)
 
 # %% [markdown]
-# **How strong should the adversarial term be?** It pulls the pose latents of pictures towards those of true poses. The
+# **How strong should the adversarial term be?** It is meant to pull the pose latents of pictures towards those of true poses. The
 # paper does not print its weight. Too strong, it competes with the pose itself; at 0 there is no disentanglement by
-# the discriminator at all. Whether the two kinds of latents come together stands on [the claims, measured](claims.ipynb).
+# the discriminator at all. Whether the two kinds of latents come together stands on [the claims, measured](claims.ipynb); with other weights than ours it was not measured.
 #
 # **Should the KCS loss be a mean or a sum?** The paper's l1 could be either. The sum over 20 × 20 entries is the mean with
 # 400 times the weight.

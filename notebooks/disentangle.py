@@ -78,7 +78,7 @@ options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root)
 # %% [markdown]
 # ## Training
 #
-# Stages below this one are trained first where they are missing; a finished stage is only opened.
+# Earlier stages are trained first where they are missing; a finished stage is only opened.
 
 # %% tags=["nbval-ignore-output"]
 result = obtain(row, stage, **options)
@@ -95,8 +95,8 @@ plt.show()
 show_run(result)
 
 # %% [markdown]
-# Where the two kinds of pose latent lie, evaluation split: the plane in which both clouds together vary most. The discriminator works
-# to make the two clouds one. Thin lines join a picture with its own pose; the line below says how far apart the clouds are.
+# Where the two kinds of pose latent lie, evaluation split: the plane in which both clouds together vary most. The encoder is meant
+# to make the two clouds one, against the discriminator, which tells them apart. Thin lines join a picture with its own pose; the line below says how far apart the clouds are.
 
 # %% caption="If the discriminator had nothing left to tell apart, the two clouds would be one." mystnb={"image": {"alt": "Scatter of pose latents from pose encoder and picture encoder on the plane in which they vary most"}} tags=["hide-input", "nbval-ignore-output"]
 if (result.folder / "analysis.npz").exists() and "read_rgb" in result.analysis:

@@ -306,7 +306,7 @@ show(figures_losses.interactive_lines({name: inside.line_distances(hand) for nam
 # stand at the ends of the finger, and need not point at the target. The arrows of KCS and GEO add up to nothing: these losses
 # know only how joints lie to each other, and never move the hand as a whole.
 #
-# KCS and GEO are sums of absolute values. Where a bone or distance is right they have a kink and no one gradient, so each
+# KCS and GEO are made of absolute values. Where a bone or distance is right they have a kink and no one gradient, so each
 # arrow is the mean over hands whose joints are moved at random by half a millimetre.
 
 # %% tags=["hide-input", "nbval-ignore-output"]

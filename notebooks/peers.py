@@ -18,10 +18,11 @@
 #
 # The paper's Table 3 and figure 3 set its method beside seven others, whose figures it quotes: measured by others, under
 # protocols that differ ([what is known of that](../peers.md)). Here all of them are trained on the same frames, with the
-# same crops and augmentation, with the same number of training steps, and measured by one script. (Two differ in what these steps are:
-# a third of Spurr et al.'s encode no picture, and Zimmermann and Brox's lifting trains as long again without pictures. The table
+# same crops and augmentation, with the same number of looks at each picture, and measured by one script. (Two differ: a third of
+# Spurr et al.'s steps encode no picture, and Zimmermann and Brox's lifting trains as long again without pictures. The table
 # of costs says how many pictures each has looked at.) Each may know the same: which hand it is, where its root is, and how large it
-# is. Moon et al. use the root's true depth; Iqbal et al. solve for it, as the original does; the others need none. The table at the end
+# is. Moon et al. use the root's true depth; Iqbal et al. solve for it, as the original does; the others need none. What a crop can't show,
+# where in the picture it was cut, none has to guess: poses are view-corrected, and so is the depth that these two learn. The table at the end
 # of the page has what each uses.
 #
 # None is its authors' code. Each is written anew from what is known of it; what was not known had to be decided, and what does
@@ -136,7 +137,7 @@ for line in trained_apart(shown):
 #
 # Mean ± standard deviation over seeds where there are several. A method's name leads to its page. The first two pairs of columns
 # are figures that the paper quotes, on RHD and STB. The third is ours, on the data named there: it can't be compared with the
-# paper's. At the right, for who scrolls: how the quoted figures were measured, as far as that is known, and whether they can
+# paper's. At the right, for those who scroll: how the quoted figures were measured, as far as that is known, and whether they can
 # be held against the paper's own.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -160,7 +161,7 @@ show_run(*everyone)
 # ## Figure 3, measured
 #
 # Share of joints within an error threshold, with the AUC from 20 to 50 mm in the legend. A click on a name switches its line off,
-# a double click leaves it alone. Below, the same as a still picture, and how much more of the joints a method has within
+# a double click shows it alone. Below, the same as a still picture, and how much more of the joints a method has within
 # each threshold than the proposed one.
 
 # %% tags=["hide-input", "nbval-ignore-output"]

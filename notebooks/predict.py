@@ -26,8 +26,8 @@
 # It writes four files beside the picture. `hand-pose.png` is the picture with the skeleton drawn on it, `hand-pose.html`
 # the hand to turn with the mouse, without network; `hand-pose.csv` and `hand-pose.json` hold the joints. What you did not
 # give is assumed, and every file but the table says so. Several pictures can be named at once. It needs a trained run:
-# `make book` leaves one, and `python -m handpose train D3 --preset quick` trains it alone, in a part of the time. Such networks have seen
-# rendered hands and no photograph: expect errors as on these pages, and larger ones.
+# `make book` leaves one, and `python -m handpose train D3 --preset quick` trains it alone, in a fraction of the time. Such networks have seen
+# rendered hands and no photograph: expect errors at least as large as on these pages.
 #
 # The same on this page: `papermill notebooks/predict.ipynb out.ipynb -p preset quick -p picture hand.jpg -p hand left -p box "120 80 460 430"`.
 
@@ -104,7 +104,7 @@ from handpose.runs import open_run, prepare_data
 from handpose.tables_html import as_html
 
 if picture and recorded:
-    raise ValueError("a picture of your own needs the networks, which are not kept with the recorded results: leave recorded away")
+    raise ValueError("a picture of your own needs the networks, which are not kept with the recorded results: leave recorded out")
 options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir),
                threads=threads, device=device)
 
@@ -218,7 +218,7 @@ if pose:
 # pose is mirrored back. A hand alone, seen from somewhere, can often be taken for either. What the wrong answer
 # costs stands below.
 #
-# **I have no K.** Leave it away. K turns the pose a little, by the angle between the camera's axis and the hand, and places
+# **I have no K.** Leave it out. K turns the pose a little, by the angle between the camera's axis and the hand, and places
 # the hand in the room. For a hand in the middle of the picture it does next to nothing. If the picture has not been cut, its
 # EXIF data often give the focal length "in 35 mm": divide it by 36 mm and multiply by the longer side in pixels.
 # That is about fx and fy. The centre is cx, cy = half the width, half the height.

@@ -78,7 +78,7 @@ options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root)
 # %% [markdown]
 # ## Training
 #
-# Stages below this one are trained first where they are missing; a finished stage is only opened.
+# Earlier stages are trained first where they are missing; a finished stage is only opened.
 
 # %% tags=["nbval-ignore-output"]
 result = obtain(row, "refine", **options)

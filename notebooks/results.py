@@ -219,7 +219,7 @@ print(f"{len(trainings)} trainings, those that rows share counted once: {sum(tra
 # ## PCK
 #
 # Share of joints within an error threshold. Lines: mean over seeds; bands: from the lowest seed to the highest. A click on
-# a name switches its line and band off, a double click leaves it alone. Below, the same as a still picture, and how much
+# a name switches its line and band off, a double click shows it alone. Below, the same as a still picture, and how much
 # more of the joints a row has within each threshold than the baseline.
 
 # %% tags=["hide-input", "nbval-ignore-output"]

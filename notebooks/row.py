@@ -96,7 +96,7 @@ results = [obtain(row, seed=number, **options) for number in chosen]
 
 # %% tags=["hide-input"]
 stale = [f"stale: row {row}, seed {number}: {result.stale}" for number, result in zip(chosen, results) if result.stale]
-print("\n".join(stale) if stale else "these results are what the code of this book gives")
+print("\n".join(stale) if stale else "trained by this book's code, or by code that was found to train alike")
 
 # %% tags=["hide-input"]
 everything = Results(results_folder(**where))
@@ -152,13 +152,16 @@ elif base:
 if claimed:
     display(HTML(claims_html(claims_frame(measure_claims(everything, claimed)), "", f"What the paper claims of row {row}")))
 else:
-    print("the paper claims nothing of this row's error")
+    print("the paper's claim on this method is taken up on the page of the seven methods" if row in PEERS
+          else "the row that the others are held against" if row == "baseline" else "the paper claims nothing of this row's error")
 
 # %% [markdown]
 # ## Stage by stage
 #
-# A stage that several rows share is trained once: "trained as" names the row. The warm-up, where there is one, predicts
-# no depth. The error after a stage is the whole network's: where a part is left that only a later stage trains, it says little.
+# A stage that several rows share is trained once: "trained as" names the row. The first is called *disentangle* in all of the paper's
+# rows; those without disentanglement run it without discriminator. *Further* and *onward* are a control's: stage 1 goes on for as
+# long as stage 2, then 3, would take. The warm-up, where there is one, predicts no depth. The error after a stage is the whole network's, in the training's precision: it may differ from the one above in the last digit, and where a part is left that
+# only a later stage trains, it says little.
 # Seconds are the mean over seeds, as timed when the stage was trained; machines were under different load.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -167,15 +170,15 @@ for stage in row_stages(row, preset):
     epochs = [[epoch for epoch in result.history if epoch["stage"] == stage] for result in results]
     lines.append({
         "stage": stage,
-        "trained as": {"warmup": "for all rows"}.get(stage, f"row {stage_owner(stage, row)}"),
+        "trained as": {"warmup": "one for all rows"}.get(stage, f"row {stage_owner(stage, row)}"),
         "epochs": len(epochs[0]),
         "seconds a seed": round(np.mean([result.card["stages"][stage]["seconds"] for result in results])),
         "MEPE after it (mm)": mean_and_spread([one[-1]["mepe"] for one in epochs[: 1 if stage == "warmup" else None]], 2),
     })
 display(HTML(as_html(pd.DataFrame(lines).set_index("stage"), "", f"The stages of row {row}")))
 if row in PEERS and peers.module(PEERS[row].module).NETWORKS.in_picture:
-    print("This method predicts in the picture. While it trains the loop knows no camera and takes the pose as a far one would see it:")
-    print("the errors of this table and of the curve below differ from the MEPE above, which is measured on poses lifted with it.")
+    print("This method predicts in the picture. During training no camera is used: the pose is taken as seen from far away. So the errors")
+    print("of this table and of the curve below differ from the MEPE above, for which the camera lifts the pose.")
 
 # %% caption="After the warm-up. Dotted lines divide the stages and their phases. Left: the terms of the objective as they enter its sum; in the paper's own rows those of eqs. 1 to 7 and 17, rgb for pictures, pose for true poses. Right: the error that counts." mystnb={"image": {"alt": "Left: weighted loss terms over the epochs of all stages. Right: evaluation MEPE over the epochs, falling from stage to stage where the training works"}} tags=["hide-input", "nbval-ignore-output"]
 figures.training_curves(*[result.history for result in results])

@@ -80,7 +80,7 @@ options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root)
 # %% [markdown]
 # ## Training
 #
-# Stages below this one are trained first where they are missing; a finished stage is only opened.
+# A warm-up that is finished is only opened.
 
 # %% tags=["nbval-ignore-output"]
 from handpose.experiments import find_preset

@@ -1,7 +1,7 @@
 """Theodoridis et al. 2020: autoencoders from picture to pose and from pose to pose, each for itself; then a variational mapper
 takes the picture's latent to the pose's, and the pose autoencoder's decoder reads it.
 
-The nearest relative of the paper, which took the pose encoder and the mapper over (section 4.2). A latent is a pair
+The nearest relative of the paper, whose pose encoder and mapper are similar to its (section 4.2). A latent is a pair
 (mean, log-variance), each (B, D).
 """
 
@@ -106,7 +106,7 @@ class Mapping(PeerStage):
 NETWORKS = Mapped
 STAGES = {"apart": Apart, "mapping": Mapping}
 
-_SEEN_BY = "as Stergioulas et al. 2021, who take it over, describe it"
+_SEEN_BY = "as Stergioulas et al. 2021, whose own are similar, describe it"
 #: What each choice is, how we made it, and where it is from.
 KNOWN = (
     ("two autoencoders", "picture to pose and pose to pose, trained apart: no weight and no term in common", f"known: {_SEEN_BY} (section 2)"),
