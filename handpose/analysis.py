@@ -281,7 +281,8 @@ def probe_table(result, results, seed=0):
 
     result: a ``Result`` or its ``analysis``; results: the ``Results`` that it is one of.
 
-    "true pose" shows what a latent that knows the pose and nothing else would score: the view shows in the pose itself. Raises ValueError when ``result`` and ``results`` are of different frames, and as ``probe`` does.
+    "true pose" shows what a latent that knows the pose and nothing else would score: the view shows in the pose itself.
+    Raises ValueError when ``result`` and ``results`` are of different frames, and as ``probe`` does.
     """
     analysis = result if isinstance(result, dict) else result.analysis
     if len(analysis["latent"]) != min(LATENT_FRAMES, len(results)):

@@ -22,7 +22,8 @@ def of_rows():
     shared = trainings(ROWS, kept["preset"])
     chains = [(stage_owner(stage, row), stage) for row in ROWS for stage in row_stages(row, kept["preset"])]
     alone, total = sum(seconds[one] for one in chains), sum(seconds[one] for one in shared)
-    yield Figure("sharing", f"trainings of the {len(ROWS)} rows of Tables 1 and 2 when they share stages, out of those when each row trains alone", f"{len(shared)} of {len(chains)}")
+    what = f"trainings of the {len(ROWS)} rows of Tables 1 and 2 when they share stages, out of those when each row trains alone"
+    yield Figure("sharing", what, f"{len(shared)} of {len(chains)}")
     yield Figure("sharing", "recorded seconds, each row alone over all together", f"{alone / total:.1f} times")
 
 
