@@ -63,7 +63,8 @@ def lines(result):
         then, now = change["then"][:7], change["now"][:7]
         furthest, steps = (max(one[what] for one in change["trainings"]) for what in ("loss", "steps"))
         apart = f"losses at most {furthest:.0e} apart" if furthest else "the same losses to the last digit"
-        text += [f"Commit `{then}` against commit `{now}`: {len(change['trainings'])} trainings of up to {steps} steps, in the first {apart}.", "",
+        which = "" if "ours" in change["digests"] else f" of {', '.join(change['digests'])} alone"
+        text += [f"Commit `{then}` against commit `{now}`: {len(change['trainings'])} trainings{which} of up to {steps} steps, in the first {apart}.", "",
                  "````{dropdown} Each of them", ""]  # fmt: skip
         text += ["| Training | Steps | Loss apart | Gradient apart | Loss apart, later | Optimiser told the same |", "|---|--:|--:|--:|--:|---|"]
         for one in change["trainings"]:

@@ -168,6 +168,16 @@ def dataset_name(card):
     return f"synthetic in {dataset.upper()}'s layout" if dataset != "synthetic" and card.get("rendered") else dataset
 
 
+def training_size(card):
+    """What the networks of a result learnt from, in words: frames, crops, epochs of the stages that D3 goes through, and their start."""
+    preset = find_preset(card["preset"])
+    stages = (preset.disentangle_epochs, preset.align_frozen_epochs + preset.align_epochs, preset.refine_epochs)
+    warmup = f"{preset.warmup_epochs} of warm-up, then " * (preset.weights == "warmup")
+    start = "" if preset.weights == "warmup" else f"; {card['weights']}"
+    return (f"trained on {card['frames']['training']} frames, crops of {preset.size} px, epochs: {warmup}"
+            f"{stages[0]} + {stages[1]} + {stages[2]} in stages 1 to 3{start}")
+
+
 def results_folder(preset, dataset="synthetic", output_dir="runs", recorded=False):
     """Where the results of ``preset`` on ``dataset`` lie; ``recorded``: those that come with the repository.
 

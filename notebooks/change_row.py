@@ -136,7 +136,8 @@ print(f"mean training pose: MEPE {measured(results.mean_pose)['mepe']:.2f} mm")
 # ## PCK
 #
 # The share of joints within an error threshold, on the same evaluation frames for every curve. The curves named after the
-# preset that you trained with are comparable with yours: the same frames, the same epochs in each stage, the same seed. A row with
+# preset that you trained with are comparable with yours: the same frames, the same epochs in each stage, the same seed (less so where a line below says that the
+# warm-ups differ). A row with
 # more stages still trains longer, as the table below says: its control, with `longer` or `longest` among its parts, tells what that
 # alone brings. The ones named after the recorded run are **no fair fight**: they saw more frames for longer. They are measured on
 # this page's frames, so their errors differ a little from those on the page of results.

@@ -72,7 +72,7 @@ from handpose.claims import (
 )  # fmt: skip
 from handpose.experiments import CONTROLS, ROWS
 from handpose.notebook import glue, project_path, show_run
-from handpose.results import ANALYSED, Results, results_folder
+from handpose.results import ANALYSED, Results, results_folder, training_size
 from handpose.tables import counted, percent, trained_apart
 from handpose.tables_html import amount, as_html, claims_frame, claims_html, interval
 
@@ -84,6 +84,8 @@ link = "row-{}.html"
 run = [row for row, numbers in seeds.items() if numbers]
 missing = [row for row, numbers in seeds.items() if not numbers]
 print(f"dataset {results.data_name}, preset {preset}, {len(results)} evaluation frames")
+if run:
+    print(training_size(results[run[0], seeds[run[0]][0]].card))
 print(f"seeds: {counted(seeds)}")
 if missing:
     print(f"not run: {', '.join(missing)}")

@@ -18,7 +18,7 @@
 #
 # Every run starts with frames in the layout of the Rendered Hand Pose dataset (RHD). Where the real dataset is not
 # at hand they are rendered here: an articulated hand with anatomical joint limits, 20 subjects, 39 actions, any view,
-# and backgrounds with the statistics of natural pictures. They are **synthetic hands, not RHD**; they only share its
+# and backgrounds made of overlapping shapes, blurred shapes, clouds of noise and plain walls. They are **synthetic hands, not RHD**; they only share its
 # files, so that one loader reads both.
 
 # %% tags=["remove-cell"]

@@ -284,8 +284,8 @@ show_pictures(figures_data.view_correction([frame.image for frame in edge], corr
 # %% [markdown]
 # ## Augmentation
 #
-# In training a picture is turned by up to 45 degrees about the box's middle, and, in the preset `paper` half of the time, mirrored
-# top to bottom first; the presets between `smoke` and `paper` leave that out. The pose is turned and mirrored with it. Left hands are mirrored to right ones before.
+# In training a picture is turned by up to 45 degrees about the box's middle, and, in the presets `smoke` and `paper`
+# half of the time, mirrored top to bottom first; the others leave that out. The pose is turned and mirrored with it. Left hands are mirrored to right ones before.
 
 # %% caption="Picture and pose are turned and mirrored together, so they still fit." mystnb={"image": {"alt": "One hand as it is, turned by four angles, mirrored top to bottom, mirrored and turned; below with the pose drawn on, which follows"}} tags=["hide-input"]
 changes = [(0, False), (-45, False), (-20, False), (20, False), (45, False), (0, True), (30, True)]

@@ -122,7 +122,8 @@ display(HTML(as_html(measures_text(measures(results)), "The same predictions, me
 # - **Seeds**: the seeds compared. With one seed the interval knows of the frames alone. It says nothing of how
 #   another seed would have come out.
 # - **Chance** stands in for that: how far two trainings of this kind come to lie apart by chance, in 95 of 100 cases.
-#   It is estimated from how rows of the tables with the same last stage vary over their seeds. It is a rough guide,
+#   It is estimated from rows of the tables with the same last stage: from what is left of their errors when each row's mean and
+#   each seed's is taken away. It is a rough guide,
 #   and a wide one where few rows can be used. "Not known": too few seeds.
 # - **Verdict**: an effect counts when its interval leaves out 0 and it is larger than chance. With ten lines one may pass
 #   by luck. "No clear difference" is not "no difference".

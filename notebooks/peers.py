@@ -85,7 +85,7 @@ from handpose import figures, figures_pose, pictures
 from handpose.effects import forest_plot, verdict
 from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.peers import what_we_know
-from handpose.results import Results, dataset_name, obtain, results_folder
+from handpose.results import Results, dataset_name, obtain, results_folder, training_size
 from handpose.runs import measure
 from handpose.tables import MEAN_POSE, METHODS, mean_and_spread, seeds_of, trained_apart
 from handpose.tables_html import as_html, verdict_html
@@ -111,6 +111,7 @@ def in_words(table, caption=""):
 
 
 METHOD_THAT_SOLVES = "Iqbal et al. 2018"
+FAR = 2.0  # mm between a method's best seed and its worst
 results = Results(results_folder(**options))
 shown = {method: [results[row, number] for number in seeds_of(results, row, chosen)] for method, row in METHODS.items()}
 shown = {method: runs for method, runs in shown.items() if runs}
@@ -119,6 +120,7 @@ if not shown:
 everyone = [result for runs in shown.values() for result in runs]
 data_name = dataset_name(everyone[0].card)
 print(f"dataset {data_name}, preset {preset}, {len(results)} evaluation frames")
+print(training_size(everyone[0].card))
 for method, runs in shown.items():
     for result in runs:
         if result.stale:
@@ -206,6 +208,9 @@ if told and all(pose is not None for pose in told):
           f"{mean_and_spread(given, 2)} mm if it were given, as Moon et al. have it")
 floor = results.errors(MEAN_POSE, 0).mean()
 for method, runs in shown.items():
+    errors = [results.errors(METHODS[method], result.card["seed"]).mean() for result in runs]
+    if len(errors) > 2 and np.ptp(errors) > FAR:
+        print(f"{method}: its seeds lie far apart, {', '.join(f'{one:.2f}' for one in errors)} mm")
     if np.mean([results.errors(METHODS[method], result.card["seed"]).mean() for result in runs]) >= floor:
         print(f"{method} is no better than always answering with the mean pose")
 

@@ -83,7 +83,7 @@ from handpose import figures, figures_pose, pictures
 from handpose.experiments import CONTROLS, OWN_ROWS, ROWS, TABLE_1, TABLE_2, find_row
 from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.pretrained import started_from
-from handpose.results import Results, dataset_name, results_folder
+from handpose.results import Results, dataset_name, results_folder, training_size
 from handpose.runs import measure
 from handpose.tables import MEAN_POSE, METHODS, ablation_table, mean_and_spread, per_finger_table, per_joint_table, percent, seeds_of, trained_apart
 from handpose.tables_html import as_html
@@ -98,6 +98,9 @@ controls = [row for row in CONTROLS if seeds_of(results, row, chosen)]
 print(f"dataset {results.data_name}, preset {preset}, " + (f"seeds {chosen[0]} to {chosen[-1]}" if seeds > 1 else f"seed {seed}"))
 unseen = "an unseen background" if dataset == "stb" else "unseen subjects and actions"
 print(f"{len(results)} evaluation frames of {unseen}")
+trained = next((results[row, number] for row in rows + controls for number in seeds_of(results, row, chosen)), None)
+if trained:
+    print(training_size(trained.card))
 floor = measure(results.mean_pose, results.target, results.visible, results.root_joint)
 print(f"predicting the mean training pose: MEPE {floor['mepe']:.2f} mm")
 if dataset == "stb":
@@ -236,7 +239,8 @@ show_run(*everyone)
 # %% [markdown]
 # ## Joint by joint
 #
-# Numbers: mean error in mm, over frames and seeds. Colours: the difference to the baseline; blue is better, red is worse.
+# Numbers: mean error in mm, over frames and seeds. Colours: the difference to the baseline; blue is better, red is worse. With the palm
+# as root, wrist and middle MCP have the same error: the root is their midpoint.
 
 # %% caption="Where a row is better or worse than the baseline, finger by finger. Blue is better." mystnb={"image": {"alt": "Table of numbers and colours: mean error of the wrist and of each finger, one line a row"}} tags=["hide-input", "nbval-ignore-output"]
 figures.error_map(per_finger_table(results, rows + controls, chosen).T, against="baseline")
@@ -262,7 +266,7 @@ poses = {"ground truth": results.target[places]} | {name: results[row, seed].pre
 labels = [str(results.frame[index]) for index in places]
 show(figures_pose.interactive_poses(poses, labels, root=results.root_joint), "poses-results",
      f"3D hands side by side: {', '.join(poses)}; six evaluation frames",
-     "After the paper's Figure 4. Drag one hand and the others turn with it; the slider goes from the best frame to the worst.")
+     "After the paper's Figure 4. Drag one hand and the others turn with it; the slider goes from an easy frame to a hard one.")
 
 # %% caption="From a frame that both predict well to one that both miss. The number is the frame's mean error." mystnb={"image": {"alt": "Six evaluation frames, each with ground truth, baseline and proposed drawn in 3D"}} tags=["hide-input", "nbval-ignore-output"]
 frames = pictures.evaluation_frames(preset, dataset, project_path(data_root), everyone[0].card)

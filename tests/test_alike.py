@@ -73,6 +73,8 @@ def test_every_training_was_examined_and_what_is_recorded_counts():
 
 def test_the_page_says_how_far_apart(kept):
     kept(CHANGE)
+    kept(CHANGE | {"digests": {"Moon": ["old moon", "new moon"]}})
+    assert "1 trainings of Moon alone of up to 3 steps" in "\n".join(alike.lines(alike.found()))
     whole = {"preset": "desktop", "then": "one, float32", "now": "another, bf16", "commit": "c" * 40,
              "trainings": [{"row": "A", "seed": seed, "then": 30.0, "now": 30.0 + seed / 10} for seed in (0, 1)]}  # fmt: skip
     text = "\n".join(alike.lines(alike.found() | {"whole": whole}))
