@@ -61,7 +61,7 @@ PRESETS = {
     "smoke": Preset(
         training=96, evaluation=32, frame_size=96, size=32, batch=32, learning_rate=1e-3,
         warmup_epochs=1, disentangle_epochs=2, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
-        weights="warmup", precision="32-true", cost="two minutes on two cores; its figures mean nothing",
+        weights="warmup", precision="32-true", cost="about a minute a row on two cores; its figures mean nothing",
     ),
     "minutes": Preset(
         training=1536, evaluation=512, frame_size=192, size=64, batch=32, learning_rate=8e-4, finetuning_rate=2e-4, decay=True,
@@ -76,7 +76,7 @@ PRESETS = {
     "desktop": Preset(
         training=16384, evaluation=2048, frame_size=192, size=64, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
         warmup_epochs=10, disentangle_epochs=2, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
-        flip_probability=0.0, weights="warmup", cost="three quarters of an hour a seed on two cores",
+        flip_probability=0.0, weights="warmup", cost="about an hour a seed on two cores",
     ),
     "gpu": Preset(  # pictures of the size and in the batches of the paper
         training=4096, evaluation=1024, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,

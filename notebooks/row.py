@@ -160,8 +160,9 @@ else:
 #
 # A stage that several rows share is trained once: "trained as" names the row. The first is called *disentangle* in all of the paper's
 # rows; those without disentanglement run it without discriminator. *Further* and *onward* are a control's: stage 1 goes on for as
-# long as stage 2, then 3, would take. The warm-up, where there is one, predicts no depth. The error after a stage is the whole network's, in the training's precision: it may differ from the one above in the last digit, and where a part is left that
-# only a later stage trains, it says little.
+# long as stage 2, then 3, would take. The warm-up, where there is one, predicts no depth. The error after a stage is the whole
+# network's, in the training's precision: it may differ from the one above in the last digit, and where a part is left that only a
+# later stage trains, it says little.
 # Seconds are the mean over seeds, as timed when the stage was trained; machines were under different load.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -190,7 +191,7 @@ show_run(*results)
 # %% [markdown]
 # ## PCK
 
-# %% caption="The higher curve finds more joints within the same distance; at the right, how many more than the row that this one is held against. The grey part is what the AUC is taken over." mystnb={"image": {"alt": "PCK curves of this row, of the row it is held against, of its control and of the mean pose, 0 to 50 mm; beside it, the same less that of the row it is held against"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="The higher curve finds more joints within the same distance; where this row is held against another, at the right how many more than that one. The grey part is what the AUC is taken over." mystnb={"image": {"alt": "PCK curves of this row, of the row it is held against, of its control and of the mean pose, 0 to 50 mm; beside it, the same less that of the row it is held against"}} tags=["hide-input", "nbval-ignore-output"]
 curves = {f"row {row}": [result.predicted for result in results]}
 if base_seeds:
     curves[f"row {base}"] = [everything[base, number].predicted for number in base_seeds]
@@ -211,7 +212,7 @@ show_run(*results)
 # %% [markdown]
 # ## Joint by joint
 
-# %% caption="Errors grow from the palm to the fingertips. A tick above its bar: this row is better there." mystnb={"image": {"alt": "Mean error of each of the 21 joints: bars for this row, ticks for the row it is held against"}} tags=["hide-input", "nbval-ignore-output"]
+# %% caption="Errors grow from the palm to the fingertips. A tick, of the row that this one is held against, above its bar: this row is better there." mystnb={"image": {"alt": "Mean error of each of the 21 joints: bars for this row, ticks for the row it is held against"}} tags=["hide-input", "nbval-ignore-output"]
 joint_errors = {f"row {row}": np.stack([everything.errors(row, number).mean(0) for number in chosen])}
 if base_seeds:
     joint_errors[f"row {base}"] = np.stack([everything.errors(base, number).mean(0) for number in base_seeds])
