@@ -13,6 +13,7 @@ from .estimate import Device, find_device, memory_bytes, precision_on, rendering
 from .experiments import find_preset, row_stages, stage_owner, stage_settings
 from .records import available_cores, read_json
 
+_WANT_A_GPU = ("gpu", "paper")
 _DEFAULT = "smoke"  # what a source notebook says when nobody has chosen
 
 
@@ -55,8 +56,8 @@ def choose(preset, device, chosen=False, insist=False):
         return preset, reasons
     if device.kind == "cpu":
         reasons.append("no GPU in this runtime (Runtime > Change runtime type > T4 GPU gives one)")
-        if find_preset(preset).cost == "one GPU":
-            reasons.append(f"{preset} would take days: quick instead")
+        if preset.partition("+")[0] in _WANT_A_GPU:
+            reasons.append(f"{preset} wants a GPU, and would take days: quick instead")
             preset = "quick"
         return preset, reasons
     if find_preset(preset).precision == "auto" and not device.half:

@@ -4,7 +4,7 @@ A mutant is one module of the package with one small change: a sign, an operator
 a mean for a sum, a statement left out. Each runs the tests of its module in a copy of the package, in a process of its own
 that stops at the first test that fails. A mutant under which none fails has survived: no test holds that piece of code.
 
-What came out is written to ``book/checks/mutants.json``; ``tests/test_mutants.py`` says when the sources have moved on.
+What came out is written to ``book/checks/mutants.json``; ``tests/test_checks.py`` says when the sources have moved on.
 A module is tried again when it or its tests have changed. ``--jobs`` says how many mutants run at a time.
 """
 

@@ -121,6 +121,7 @@ def test_without_a_kept_run_nothing_is_invented(tmp_path, monkeypatch, capsys):
     ("desktop", CPU, True, False, "desktop"),
     ("paper", CPU, True, False, "quick"),
     ("paper+beta=1e-4", CPU, True, False, "quick"),
+    ("gpu", CPU, True, False, "quick"),
     ("paper", CPU, True, True, "paper"),
     ("smoke", T4, False, False, "quick+precision=16-mixed"),
     ("paper", T4, True, False, "paper+precision=16-mixed"),
@@ -188,7 +189,7 @@ def test_colab_without_a_gpu_says_so_and_runs_quick(on_colab, monkeypatch, tmp_p
     assert "preset quick" in said and "no GPU in this runtime (Runtime > Change runtime type > T4 GPU gives one)" in said
     assert "\non a T4: about" in said and "connect your Drive" in said
     assert fit(given | {"preset": "paper"})[0] == "quick"
-    assert "paper would take days: quick instead" in capsys.readouterr().out
+    assert "paper wants a GPU, and would take days: quick instead" in capsys.readouterr().out
     assert fit(given | {"preset": "paper", "device": "cpu"})[0] == "paper"
     assert "no GPU in this runtime" not in capsys.readouterr().out  # none was asked for
 
