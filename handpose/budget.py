@@ -177,7 +177,7 @@ def _cost(left, preset, device, threads, dataset, rendering, recorded):
     """The lines on time and memory."""
     if not left:
         return "everything is trained already: this page only opens it"
-    first = "training this here would take" if recorded else "left to train"
+    first = "to train this here" if recorded else "left to train"
     memory = f"{memory_bytes(preset, device.kind) / 1e9:.1f} GB of {'GPU ' * (device.kind == 'cuda')}memory"
     seconds = [training_seconds(stage, preset, device, threads, dataset) for stage in left]
     if None in seconds:

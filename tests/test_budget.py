@@ -177,7 +177,7 @@ def test_recorded_results_cost_nothing_and_say_what_training_would(tmp_path, cap
     assert fit(PARAMETERS | {"preset": "desktop", "recorded": True, "output_dir": str(tmp_path)}) == ("desktop", 1, True)
     first, second, third = capsys.readouterr().out.splitlines()
     assert first.endswith("; recorded results of preset desktop: nothing is trained")
-    assert second.startswith("to train them here: about ") and third.startswith("on a T4: about ")
+    assert second.startswith("to train this here: about ") and third.startswith("on a T4: about ")
     assert max(map(len, (first, second, third))) < 96
 
 
