@@ -136,9 +136,11 @@ def test_a_few_steps_lower_the_cost(stage):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_stages_share_out_the_epochs(preset):
+    """The score maps get what every method gets; lifting, which looks at no picture, the steps that theirs has beside it."""
     preset = find_preset(preset)
-    """Lifting, which looks at no picture, gets as many again."""
-    assert [stage.epochs(SimpleNamespace(preset=preset)) for stage in STAGES.values()] == [parts.budget(preset)] * 2
+    maps, lifting = (stage.epochs(SimpleNamespace(preset=preset)) for stage in STAGES.values())
+    assert maps == parts.budget(preset)
+    assert abs(lifting - maps * 80_000 / 30_000) <= 0.5
 
 
 def test_lifting_never_sees_a_flipped_hand_and_score_maps_do():
