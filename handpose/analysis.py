@@ -153,20 +153,12 @@ class Probe(NamedTuple):
     chance: float
 
 
-class Estimate(NamedTuple):
-    """A value with the interval from 2.5 to 97.5 % of bootstrap draws."""
-
-    value: float
-    low: float
-    high: float
-
-
 def _bootstrap(columns, statistic, seed):
-    """``statistic`` of the means (..., K) of columns (N, K) -> Estimate; the draws resample the N frames."""
+    """``statistic`` of the means (..., K) of columns (N, K): (value, low, high); the draws resample the N frames."""
     count = len(columns)
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), _DRAWS)
     low, high = np.percentile(statistic(draws @ columns / count), [2.5, 97.5])
-    return Estimate(float(statistic(columns.mean(0))), float(low), float(high))
+    return float(statistic(columns.mean(0))), float(low), float(high)
 
 
 def _ridge(features, target, held_out, weights):
@@ -184,10 +176,6 @@ def _ridge(features, target, held_out, weights):
 def _correct(target, predicted):
     right = target.argmax(1) == predicted.argmax(1)
     return np.column_stack([target * right[:, None], target])
-
-
-def _first(means):
-    return means[..., 0]
 
 
 def _recall(means):
@@ -299,24 +287,3 @@ def probe_table(result, results, seed=0):
     table = pd.DataFrame(list(lines.values()), index=list(lines))
     table.columns = pd.MultiIndex.from_tuples(table.columns)
     return table
-
-
-def shift(analysis, seed=0):
-    """What exchanging the background, or the light, does to predictions: {"background" | "light": {"moved", "mepe"}}, mm.
-
-    "moved": distance from the prediction for the unchanged picture, mean over frames and joints; "mepe": how much larger
-    the error gets, of the same frames; both ``Estimate`` over frames. Rounding to float16 alone moves joints by up to
-    0.1 mm. Raises ValueError for an analysis without pairs (pictures that can't be drawn again).
-    """
-    if "pair" not in analysis:
-        raise ValueError("no changed pictures in this analysis: only rendered frames can be drawn again")
-    poses = {name: analysis[f"pair_{name}"].astype(np.float64) for name in (*CHANGES, "target")}
-
-    def distance(a, b):
-        return np.linalg.norm(poses[a] - poses[b], axis=-1).mean(1)
-
-    effects = {}
-    for change in CHANGES[1:]:
-        per_frame = {"moved": distance(change, "same"), "mepe": distance(change, "target") - distance("same", "target")}
-        effects[change] = {name: _bootstrap(values[:, None], _first, seed) for name, values in per_frame.items()}
-    return effects

@@ -15,7 +15,6 @@ from . import analysis, inside, plausibility
 from .effects import AT_CHANCE, NOT_KNOWN, Effect, forest_plot, paired_effect, verdict
 from .experiments import CONTROLS, find_row
 from .tables import NOT_RUN, mean_and_spread
-from .tables_html import claims_frame
 
 # What is measured: functions of (results, row, seed) -> (N,), one value a frame, or (1,) where there is one a seed.
 
@@ -354,11 +353,6 @@ def measure_claims(results, claims=CLAIMS):
         known = len(results.factors) or not (claim.kind in PROBED or claim.kind.startswith(("background", "light")))
         found.append(Measured(claim, base, control, base is not None and _at_chance(results, claim, base.seeds), bool(known)))
     return tuple(found)
-
-
-def claims_table(results, claims=CLAIMS):
-    """``tables.claims_frame`` of all ``claims``: what was measured and the verdict, a line a claim."""
-    return claims_frame(measure_claims(results, claims))
 
 
 def error_plot(measured, where):

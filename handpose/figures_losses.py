@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from .figures import FINGER_COLOURS
 from .figures_inside import FINGER_JOINTS, draw_strokes, equal_scenes
 from .inside import LINES, bone_in_words, in_words
-from .skeleton import BONES, FINGERS, JOINTS  # noqa: F401
+from .skeleton import FINGERS, JOINTS
 
 LOSS_COLOURS = {"MSE": "#444444", "KCS": "#D55E00", "GEO": "#0072B2"}
 #: The palm from aside, so that a finger bent towards the camera shows.

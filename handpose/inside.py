@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from . import losses
-from .analysis import Estimate, exchanged, probe
+from .analysis import exchanged, probe
 from .data.synthetic import draw_frame, render
 from .experiments import find_preset
 from .geometry import palm_centre
@@ -56,7 +56,7 @@ def gap(picture, pose):
 def apart(picture, pose, seed=0):
     """How far apart two clouds (N, D) of the same N frames are: {"gap", "told apart", "own pose"}.
 
-    "gap": as ``gap`` has it. "told apart": share of right answers of a linear classifier on points that it has not seen, an ``Estimate``;
+    "gap": as ``gap`` has it. "told apart": share of right answers of a linear classifier on points that it has not seen;
     0.5 is chance. "own pose": each cloud centred on its own mean, the share of the other frames' poses that lie farther
     from a picture's point than its own pose does; 0.5 is chance, 1 is a perfect match. Raises ValueError for shapes that
     differ, and as ``analysis.probe`` does.
@@ -70,7 +70,7 @@ def apart(picture, pose, seed=0):
     farther = (distance > np.diag(distance)[:, None]).sum(1) / (count - 1)
     return {
         "gap": gap(picture, pose),
-        "told apart": Estimate(found.score, found.low, found.high),
+        "told apart": found.score,
         "own pose": float(farther.mean()),
     }
 
@@ -83,7 +83,7 @@ def apart_table(analyses):
         lines[row] = {
             "": STATES[row],
             "distance of the means (spreads)": mean_and_spread([one["gap"] for one in measured], 2),
-            "told apart (%)": mean_and_spread([100 * one["told apart"].value for one in measured], 1),
+            "told apart (%)": mean_and_spread([100 * one["told apart"] for one in measured], 1),
             "own pose nearer than others (%)": mean_and_spread([100 * one["own pose"] for one in measured], 1),
         }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("row")
@@ -102,7 +102,7 @@ def state_map(analysis):
     """One stop of the figure of clouds: ``flat_map``'s two clouds, and what is to be said of them, a text."""
     picture, pose = clouds(analysis)
     measured, (flat_picture, flat_pose, share) = apart(picture, pose), flat_map(picture, pose)
-    told = 100 * measured["told apart"].value
+    told = 100 * measured["told apart"]
     note = f"means {measured['gap']:.1f} spreads apart; told apart {told:.0f} %; plane: {100 * share.sum():.0f} % of the variance"
     return flat_picture, flat_pose, note
 

@@ -173,7 +173,7 @@ def training_size(card):
     preset = find_preset(card["preset"])
     stages = (preset.disentangle_epochs, preset.align_frozen_epochs + preset.align_epochs, preset.refine_epochs)
     warmup = f"{preset.warmup_epochs} of warm-up, then " * (preset.weights == "warmup")
-    start = "" if preset.weights == "warmup" else f"; {card['weights']}"
+    start = "" if preset.weights == "warmup" else f"; where the backbone starts: {card['weights']}"
     return (f"trained on {card['frames']['training']} frames, crops of {preset.size} px, epochs: {warmup}"
             f"{stages[0]} + {stages[1]} + {stages[2]} in stages 1 to 3{start}")
 

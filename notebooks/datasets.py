@@ -48,7 +48,7 @@ if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
     set_up()
 
 # %% tags=["parameters", "hide-input"]
-preset: str = "smoke"  # smoke (only proves that it runs), quick, desktop, gpu or paper: whose results are measured below
+preset: str = "smoke"  # smoke (only proves that it runs), minutes, quick, desktop, gpu or paper: whose results are measured below
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
 seed: int = 0

@@ -44,7 +44,7 @@ if "COLAB_NOTEBOOK_ID" in os.environ or "google.colab" in sys.modules:
     set_up()
 
 # %% tags=["parameters", "hide-input"]
-preset: str = "smoke"  # smoke (a minute, only proves that it runs), quick, desktop, gpu or paper
+preset: str = "smoke"  # smoke (a minute, only proves that it runs), minutes, quick, desktop, gpu or paper
 dataset: str = "synthetic"  # synthetic, rhd or stb
 data_root: str = ""  # folder of the dataset; empty: hands are rendered
 row: str = "D3"  # a row of Table 1 or 2

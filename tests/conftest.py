@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 # The same examples in every run, so that what passed once does not fail elsewhere; `--hypothesis-profile=default` looks for others.
-settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 # Lines count in the tests' own processes, which run nearly all of them; commands and notebooks would start a third slower for it.

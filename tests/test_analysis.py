@@ -104,8 +104,6 @@ def test_frames_that_cannot_be_drawn_again_have_no_pairs(data, tmp_path, change)
         write_json(tmp_path / "synthetic.json", read_json(data.root / "synthetic.json") | change)
     arrays = analysis.analyse(networks("B"), dataclasses.replace(data, root=tmp_path), SIZE)
     assert set(arrays) == {"latent", "latent_pose", "read_rgb"}
-    with pytest.raises(ValueError, match="drawn again"):
-        analysis.shift(arrays)
 
 
 def noise(*shape, seed=0):
@@ -242,24 +240,3 @@ def test_the_table_refuses_other_frames_and_photographs(results):
     results.factors = pd.DataFrame()
     with pytest.raises(ValueError, match="photographs"):
         analysis.probe_targets(results)
-
-
-def test_shift_of_known_predictions():
-    target = noise(50, 21, 3) * 50
-    same = target + [0.0, 3.0, 0.0]
-    background = target + [0.0, 0.0, 5.0]
-    arrays = {"pair": 0, "pair_target": target, "pair_same": same, "pair_background": background, "pair_light": same}
-    effects = analysis.shift(arrays)
-    moved, worse = effects["background"]["moved"], effects["background"]["mepe"]
-    np.testing.assert_allclose(moved, np.sqrt(34), rtol=1e-5)  # the same in all frames: an interval without width
-    np.testing.assert_allclose(worse, 2, rtol=1e-5)
-    assert tuple(effects["light"]["moved"]) == tuple(effects["light"]["mepe"]) == (0, 0, 0)
-
-
-def test_shift_is_uncertain_where_frames_differ():
-    target = np.zeros((40, 21, 3))
-    light = target.copy()
-    light[:10, :, 0] = 8.0  # a quarter of the frames
-    arrays = {"pair": 0, "pair_target": target, "pair_same": target, "pair_background": target, "pair_light": light}
-    moved = analysis.shift(arrays)["light"]["moved"]
-    assert moved.value == 2 and 0.5 < moved.low < 1.6 < 2.4 < moved.high < 4

@@ -351,12 +351,13 @@ def test_half_precision_on_a_gpu_without_bfloat16_learns_as_float32_does():
 
 def test_the_notebooks_ask():
     """Every page that takes a preset says what it costs; the one that only shows frames, what rendering them does."""
-    for path in sorted((ROOT / "notebooks").glob("*.py")):
-        text = path.read_text()
-        if "preset: str" in text:
-            asks = "preset, threads = fit_frames(globals())" if path.stem == "data" else "threads, recorded = fit(globals()"
-            assert asks in text, path.stem
-            assert text.index("check_parameters(") < text.index(asks)
+    sources = {path.stem: path.read_text() for path in (ROOT / "notebooks").glob("*.py")}
+    assert len(sources) > 10
+    for name, text in sources.items():
+        assert "preset: str" in text, name
+        asks = "preset, threads = fit_frames(globals())" if name == "data" else "threads, recorded = fit(globals()"
+        assert asks in text, name
+        assert text.index("check_parameters(") < text.index(asks)
 
 
 def test_a_page_of_frames_says_what_rendering_costs(tmp_path, capsys, on_colab, monkeypatch):

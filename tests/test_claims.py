@@ -8,11 +8,11 @@ import pytest
 from test_tables import HANDS, moved_by, write_results
 
 from handpose import claims
-from handpose.claims import CLAIMS, Claim, claims_table, effect, gradient_norms, measure_claims, measures_table, paper_change
+from handpose.claims import CLAIMS, Claim, effect, gradient_norms, measure_claims, measures_table, paper_change
 from handpose.effects import paired_effect, t_interval, verdict
-from handpose.experiments import CONTROLS, ROWS
+from handpose.experiments import CONTROLS, PARTS, ROWS, find_row
 from handpose.results import Results, training_size
-from handpose.tables_html import amount, interval
+from handpose.tables_html import amount, claims_frame, interval
 
 
 def made(differences, frames=50):
@@ -148,7 +148,7 @@ def test_the_control_decides_where_it_was_run(results):
     align = measured(results, "align")
     assert verdict(align.against_base) == "supported"
     assert align.verdict == "not supported"  # the same network, trained on, does better
-    table = claims_table(results)
+    table = claims_frame(measure_claims(results))
     assert table.loc["align", "effect"].startswith("-0.90 mm")
     assert table.loc["align", "effect against control"].startswith("+0.90 mm")
 
@@ -156,11 +156,11 @@ def test_the_control_decides_where_it_was_run(results):
 def test_without_its_control_a_claim_is_judged_on_its_base(results):
     kcs = measured(results, "kcs")
     assert kcs.against_control is None and kcs.verdict == "undecided (one seed)"
-    assert claims_table(results).loc["kcs", "effect against control"] == "not run"
+    assert claims_frame(measure_claims(results)).loc["kcs", "effect against control"] == "not run"
 
 
 def test_what_has_not_been_run_is_in_the_table(results):
-    table = claims_table(results)
+    table = claims_frame(measure_claims(results))
     assert list(table.index) == [claim.name for claim in CLAIMS]
     assert (table.loc["whole", ["effect", "verdict", "95 % interval"]] == ["not run", "not run", ""]).all()
     assert table.loc["injection", "verdict"] == "supported" and table.loc["injection", "paper, RHD"] == "-4.0 %"
@@ -322,4 +322,16 @@ def test_a_page_says_what_its_networks_learnt_from():
     card = {"preset": "desktop", "frames": {"training": 16384}, "weights": "a warm-up on the training pictures"}
     assert training_size(card) == "trained on 16384 frames, crops of 64 px, epochs: 10 of warm-up, then 2 + 2 + 1 in stages 1 to 3"
     card |= {"preset": "quick+weights=hands", "weights": "file hands"}
-    assert training_size(card).endswith("epochs: 3 + 2 + 1 in stages 1 to 3; file hands")
+    assert training_size(card).endswith("epochs: 3 + 2 + 1 in stages 1 to 3; where the backbone starts: file hands")
+
+
+def test_claims_compare_what_the_paper_compares():
+    """The paper's own figures go the way that it says; what has none sets a row with a part more beside one without."""
+    for claim in CLAIMS:
+        change = paper_change(claim)
+        if change is not None:
+            assert np.sign(change) == claim.direction, claim.name
+        elif claim.kind not in claims.PROBED:
+            row, base = ({part for part in PARTS if getattr(find_row(one), part)} for one in (claim.row, claim.base))
+            assert row > base, claim.name
+        assert claim.control is None or CONTROLS[claim.control].builds_on == claim.base, claim.name

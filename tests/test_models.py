@@ -256,3 +256,9 @@ def test_context_does_not_reach_the_decoder():
     pose[:, :, :64] += 1
     torch.testing.assert_close(networks.aligned(context), networks.aligned(latent), rtol=0, atol=0)
     assert not torch.equal(networks.aligned(pose)[0], networks.aligned(latent)[0])
+
+
+def test_latents_start_with_a_small_variance_about_0():
+    """Eq. 1's noise would drown the latents of a network that has learnt nothing."""
+    head = models.PoseEncoder().layers[-1]
+    assert (head.bias[64:] == -5).all() and head.bias[:64].abs().max() < 1

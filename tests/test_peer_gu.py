@@ -156,3 +156,17 @@ def test_a_few_steps_lower_the_loss(stage, batch):
         optimizer.step()
         costs.append(sum(value.item() for name, value in terms.items() if name.startswith("mse")))
     assert costs[-1] < 0.9 * costs[0]
+
+
+def test_the_pose_decoder_learns_without_the_pictures_context(batch):
+    networks, read = gu.NETWORKS(), []
+    networks.pose_decoder.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0].detach()))
+    gu.Autoencoders(networks, SMOKE).cost(*batch, 0)
+    (latent,) = read
+    rgb, true = latent.chunk(2)
+    assert not rgb[:, POSE_LATENT:].any() and rgb[:, :POSE_LATENT].any() and true[:, POSE_LATENT:].any()
+
+
+def test_rates_of_the_translators():
+    phases = gu.STAGES["translators"](gu.NETWORKS(), SMOKE).phases()
+    assert [phase.learning_rate for phase in phases] == [SMOKE.learning_rate, SMOKE.finetuning_rate]

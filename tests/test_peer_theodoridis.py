@@ -97,3 +97,17 @@ def test_a_few_steps_lower_the_loss(stage, batch):
         optimizer.step()
         costs.append(loss.item())
     assert costs[-1] < 0.9 * costs[0]
+
+
+def test_the_mapped_latent_is_drawn_to_the_true_one(batch):
+    networks = theodoridis.NETWORKS()
+    stage = theodoridis.Mapping(networks, SMOKE)
+    networks.eval()
+    images, pose, picture = batch
+    mapped, true = networks.mapper(*networks.encode(images)), networks.pose_encoder(pose)
+    torch.testing.assert_close(stage.cost(images, pose, picture, 0)["kl_mapped"], SMOKE.beta * theodoridis.divergence(mapped, true))
+
+
+def test_rates_of_the_mapping():
+    phases = theodoridis.Mapping(theodoridis.NETWORKS(), SMOKE).phases()
+    assert [phase.learning_rate for phase in phases] == [SMOKE.learning_rate, SMOKE.finetuning_rate]

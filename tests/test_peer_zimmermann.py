@@ -150,3 +150,13 @@ def test_lifting_never_sees_a_flipped_hand_and_score_maps_do():
     assert preset.flip_probability > 0
     assert STAGES["lifting"](networks, preset).preset == replace(preset, flip_probability=0.0)
     assert STAGES["scoremaps"](networks, preset).preset == preset
+
+
+def test_lifting_reads_maps_of_the_joints_places_with_noise(monkeypatch):
+    _, pose, picture = batch()
+    monkeypatch.setattr(zimmermann, "noise", torch.ones_like)
+    stage, read = STAGES["lifting"](ColorHandPose3D(), PRESETS["smoke"]), []
+    stage.networks.lifted = lambda maps: read.append(maps) or to_canonical(pose)
+    stage.cost(None, pose, picture, 0)
+    places = picture[..., :2] + zimmermann.PLACE_NOISE
+    torch.testing.assert_close(read[0], parts.gaussian_maps(places, zimmermann.LIFTED_SIDE, zimmermann.LIFTED_SIDE, zimmermann.SIGMA))

@@ -235,6 +235,8 @@ def test_what_is_known_is_said(name):
 def test_cost_counts_what_predicts(name):
     cost = cost_of(name, "quick")
     assert 2e6 < cost.parameters < 4e7 and 5e7 < cost.multiply_adds < 2e9
+    if name == "baseline":  # ResNet-18 has 11.2 million without its classes, and 148 million multiply-adds at 64 px
+        assert cost.parameters < 12.6e6 and cost.multiply_adds == pytest.approx(1.49e8, rel=0.05)
     assert cost_of(name, "quick+size=128").multiply_adds > 2 * cost.multiply_adds
 
 
@@ -243,9 +245,29 @@ def test_speeds_are_measured_in_turns():
     assert list(speeds) == ["Spurr", "Zimmermann", "D3"] and min(speeds.values()) > 1
 
 
-def test_another_file_makes_another_identity(monkeypatch):
-    assert training_code("Iqbal") != training_code("Moon")
-    assert training_code("D3") == training_code()
+def test_a_methods_identity_knows_the_files_that_it_stands_on(monkeypatch):
+    assert len({training_code(name) for name in (*PEERS, "D3")}) == len(PEERS) + 1
+    monkeypatch.setattr(peers, "source_digest", lambda *files: set(files))
+    shared = {"peers/__init__.py", "peers/parts.py", "peers/picture.py"}
+    assert peers.code("moon") == shared | {"peers/moon.py"}
+    assert peers.code("yang") == shared | {"peers/yang.py", "peers/spurr.py"}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_weights_of_the_preset_reach_their_terms(name):
+    """Divergences and adversaries weigh what the preset says, all else what it did."""
+    images, pose, picture = torch.randn(4, 3, 32, 32), torch.randn(4, 21, 3), torch.rand(4, 21, 3) * 0.6 - 0.3
+    module, smoke = peers.module(PEERS[name].module), PRESETS["smoke"]
+    weighted = dataclasses.replace(smoke, beta=3 * smoke.beta, adversarial_weight=3 * smoke.adversarial_weight)
+    for stage in PEERS[name].stages:
+        found = []
+        for preset in (smoke, weighted):
+            torch.manual_seed(0)
+            found.append(module.STAGES[stage](module.NETWORKS(), preset).cost(images, pose, picture, 0))
+        for term, value in found[0].items():
+            ratio = 3 if term.startswith("kl") or term == "encoders" else 1
+            torch.testing.assert_close(found[1][term], ratio * value, msg=f"{stage}: {term}")
+            assert value < 0.1 or not term.startswith("kl")
 
 
 def test_settings_of_another_method_do_not_matter():

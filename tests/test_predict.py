@@ -22,9 +22,10 @@ from PIL import Image
 import handpose
 from handpose import given, metrics, own_picture, pictures
 from handpose.__main__ import main
+from handpose.data import RHD, write_shards, write_synthetic
 from handpose.experiments import PRESETS
 from handpose.geometry import project
-from handpose.predictor import checked, default_camera
+from handpose.predictor import checked, default_camera, hand_crop
 from handpose.results import Results, obtain
 from handpose.runs import open_run, prepare_data, training_code
 from handpose.skeleton import JOINTS
@@ -543,3 +544,15 @@ def test_methods_that_predict_in_the_picture_are_measured_as_on_their_card(tiny,
     predictor, frame = handpose.load(result.folder / "run.json"), pictures.evaluation_frame(everything, 3, pictures.evaluation_frames("tiny"))
     pose = own_picture.pose_of(predictor, **own_picture.known(frame, everything.root_joint))
     assert metrics.joint_errors(pose.relative[None], everything.target[3:4], everything.root_joint).mean() == pytest.approx(kept[3], abs=0.5)
+
+
+@pytest.mark.parametrize("view", ["crop", "homography"])
+def test_the_crop_of_a_hand_is_that_of_the_shards(tmp_path, view):
+    frames = RHD(write_synthetic(tmp_path / "hands", evaluation=4, size=64, workers=1), "evaluation")
+    shards = write_shards(frames, tmp_path / "shards", 32, workers=1, progress=False, view=view)
+    assert len(shards) == 4
+    for row, number in enumerate(shards.frame):
+        frame = frames[int(number)]
+        crop, R = hand_crop(frame.image, frame.K, [*frame.uv.min(0), *frame.uv.max(0)], frame.hand, 32, view)
+        np.testing.assert_allclose(R, shards.rotation[row], atol=1e-6)
+        assert np.abs(crop.astype(int) - shards.crops[row]).max() <= 2

@@ -325,3 +325,35 @@ def test_palm_or_wrist():
     assert set(stb["A"]) == {"not run"}
     labelled = results_of("wrist")
     assert stb.loc["palm, joint 0 the palm", "D3"] == f"{metrics.mepe(labelled['D3', 0].predicted, labelled.target, root='wrist'):.2f}"
+
+
+def test_no_scale_given_takes_the_mean_hands():
+    """What the true bone of 25 mm makes 1.5 times too large, the mean hand's 30 mm make 1.8 times too large."""
+    target = hands()
+    target *= (25 / np.linalg.norm(target[:, 10] - target[:, 9], axis=1))[:, None, None]
+    centred = target - metrics.root_of(target)[:, None]
+    assert evaluate(OF["no scale given"], 1.5 * target, target, mean_scale=30.0).mean == pytest.approx(0.8 * np.linalg.norm(centred, axis=-1).mean())
+
+
+def test_own_bone_is_wrist_to_middle_mcp():
+    """That bone alone predicted twice as long: all is halved about the middle MCP."""
+    target = hands()
+    predicted = target.copy()
+    predicted[:, 0] = target[:, 9] + 2 * (target[:, 0] - target[:, 9])
+    lengths = np.linalg.norm(target - target[:, 9:10], axis=-1)
+    assert evaluate(OF["Minimal-Hand"], predicted, target).mean == pytest.approx(0.5 * lengths[:, 1:].sum(1).mean() / 21)
+
+
+def test_hidden_joints_count_where_all_do():
+    target, visible = hands(), np.ones((5, 21), bool)
+    predicted, visible[:, 7] = target.copy(), False
+    predicted[:, 7] += 50
+    found = {name: evaluate(OF[name], predicted, target, visible).mean for name in ("InterNet", "this book", "BiHand")}
+    assert found["InterNet"] == pytest.approx(0, abs=1e-9) and min(found["this book"], found["BiHand"]) > 1
+
+
+def test_procrustes_measures_what_the_fit_leaves():
+    target = hands()
+    noisy = target + hands(seed=1, spread=10)
+    expected = np.linalg.norm(best_fit(noisy, target) - target, axis=-1).mean()
+    assert evaluate(OF["Procrustes-aligned"], noisy, target).mean == pytest.approx(expected)

@@ -12,7 +12,7 @@ import handpose
 from handpose import records, runs
 from handpose.data import RHD, write_synthetic
 from handpose.experiments import PRESETS, find_row
-from handpose.metrics import mepe
+from handpose.metrics import auc, mepe
 from handpose.stages import make_networks
 
 TINY = dataclasses.replace(PRESETS["smoke"], training=40, evaluation=12, batch=16, disentangle_epochs=1)
@@ -258,3 +258,17 @@ def test_stb_goes_through_all_stages_and_is_measured_around_its_palm(stb, tiny, 
 def test_stb_needs_its_folder(tmp_path):
     with pytest.raises(ValueError, match='"stb" needs data_root'):
         runs.prepare_data("smoke", "stb", output_dir=tmp_path)
+
+
+def test_what_is_measured():
+    draws = np.random.default_rng(0)
+    target, visible = draws.normal(size=(5, 21, 3)) * 40, draws.random((5, 21)) < 0.6
+    predicted, found = target + draws.normal(size=(5, 21, 3)) * 15, []
+    for root in ("palm", "wrist"):
+        measured = runs.measure(predicted, target, visible, root)
+        assert measured == {
+            "mepe": mepe(predicted, target, root=root), "auc": auc(predicted, target, root=root),
+            "auc_hand3d": auc(predicted, target, protocol="hand3d", root=root), "mepe_visible": mepe(predicted, target, visible, root=root),
+        }  # fmt: skip
+        found += measured.values()
+    assert len({round(value, 6) for value in found}) == 8

@@ -148,7 +148,7 @@ def test_the_extrapolated_wrist_lies_beyond_the_palm(dataset):
     ring = palm.xyz[:, JOINTS.index("ring_mcp")]
     np.testing.assert_allclose(0.5 * (wrist.xyz[:, 0] + ring), palm.xyz[:, 0], atol=1e-3)
     np.testing.assert_array_equal(wrist.xyz[:, 1:], palm.xyz[:, 1:])
-    assert wrist.stamp() != palm.stamp()
+    assert wrist.label_stamp() != palm.label_stamp()
 
 
 def test_depth_by_hand():
@@ -162,16 +162,12 @@ def test_sequence_folders_directly_under_the_root(tmp_path, dataset):
     for name in ("labels", *SEQUENCES["evaluation"]):
         source = dataset / name if name == "labels" else dataset / "images" / name
         (tmp_path / name).symlink_to(source)
-    assert STB(tmp_path, "evaluation").stamp() == STB(str(dataset), "evaluation").stamp()
+    assert STB(tmp_path, "evaluation").label_stamp() == STB(str(dataset), "evaluation").label_stamp()
 
 
-def test_the_stamp_tells_datasets_cameras_and_pictures_apart(evaluation, dataset):
-    before = STB(evaluation, "evaluation").stamp()
-    assert before == STB(evaluation, "evaluation").stamp()
-    assert len({STB(dataset, "training", camera).stamp() for camera in ("SK", "BB", "BB_left", "BB_right")}) == 4
-    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    Image.fromarray(noise).save(evaluation / "images" / "B1Random" / "SK_color_1.png")
-    assert STB(evaluation, "evaluation").stamp() != before
+def test_the_stamp_tells_cameras_apart(dataset):
+    assert STB(dataset, "evaluation").label_stamp() == STB(dataset, "evaluation").label_stamp()
+    assert len({STB(dataset, "training", camera).label_stamp() for camera in ("SK", "BB", "BB_left", "BB_right")}) == 4
 
 
 def test_poses_in_shards_are_centred_on_the_palm_joint(dataset, tmp_path):

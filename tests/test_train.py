@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from handpose import geometry, losses, models, stages, train
+from handpose import geometry, losses, metrics, models, stages, train
 from handpose.data.augment import warp
 from handpose.data.shards import Shards
 from handpose.experiments import PRESETS, Row
@@ -483,7 +483,7 @@ def test_the_warm_up_learns_x_and_y_and_predicts_no_depth():
     assert predicted.shape == now.pose.shape and not predicted[..., 2].any()
     (name, term), = stage(now, 0).items()
     assert name == "mse_xy"
-    torch.testing.assert_close(term, (predicted[..., :2] - now.pose[..., :2]).square().mean(), rtol=0.3, atol=0)
+    torch.testing.assert_close(term, (predicted[..., :2] - now.pose[..., :2]).square().mean())
 
 
 def test_a_warm_up_is_trained_resumed_and_handed_on(tmp_path):
@@ -535,3 +535,52 @@ def test_a_mapper_may_read_the_mean():
         assert torch.equal(mapper(mean, log_variance)[0], mapper(mean, log_variance)[0]) == same
     with pytest.raises(ValueError, match="a mapper reads"):
         VariationalMapper(reads="both")
+
+
+def test_pictures_move_as_the_preset_says(tmp_path, monkeypatch):
+    motions = []
+
+    def watch(crops, pose, size, *motion):
+        if motion:
+            motions.append(motion)
+        return warp(crops, pose, size, *motion)
+
+    monkeypatch.setattr(train, "warp", watch)
+    run(new_stage(preset=dataclasses.replace(PRESET, disentangle_epochs=1, max_rotation=10.0, flip_probability=0.0)), tmp_path)
+    angles, flips = (torch.cat([motion[part] for motion in motions]) for part in (0, 1))
+    assert 0.1 < angles.abs().max() <= math.radians(10) + 1e-6 and not flips.any()
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_each_picture_comes_with_its_own_pose(monkeypatch, kind):
+    """On a GPU the pictures are gathered in other memory than on a processor; here only the memory isn't pinned."""
+    count = len(TRAINING)
+    numbers = np.arange(count, dtype=np.uint8)[:, None, None, None]
+    shards = dataclasses.replace(TRAINING, crops=np.broadcast_to(numbers, TRAINING.crops.shape).copy())
+    orders = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:64].view(2, 32)
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, pin_memory=False, **options: empty(*size, **options))
+    fabric, seen = SimpleNamespace(device=SimpleNamespace(type=kind), to_device=lambda pair: pair), []
+    for crops, pose, rows in train._batches(shards, orders, fabric):
+        crops = crops if rows is None else crops[rows]
+        seen.append(crops[:, 0, 0, 0].long())
+        np.testing.assert_array_equal(pose.numpy(), shards.pose[seen[-1].numpy()])
+    assert [set(one.tolist()) for one in seen] == [set(order.tolist()) for order in orders]
+
+
+def test_the_error_of_an_epoch_is_about_the_root(tmp_path):
+    stage, fabric = new_stage(preset=dataclasses.replace(PRESET, disentangle_epochs=1)), train.make_fabric(device="cpu")
+    errors = {}
+    for root in ("palm", "wrist"):
+        (epoch,) = train.train(stage, TRAINING, EVALUATION, tmp_path / root, 0, fabric, False, root=root)
+        predicted = train.predict(stage.networks, EVALUATION, 32, fabric)
+        errors[root] = epoch["mepe"]
+        assert epoch["mepe"] == pytest.approx(metrics.mepe(predicted, EVALUATION.target, root=root), abs=1e-3)
+    assert abs(errors["palm"] - errors["wrist"]) > 0.1
+
+
+def test_rates_of_the_later_stages():
+    """New networks learn at the full rate, those that have been trained before at the lower one."""
+    assert [phase.learning_rate for phase in new_stage("align").phases()] == [PRESET.learning_rate, PRESET.finetuning_rate]
+    assert [phase.learning_rate for phase in new_stage("refine").phases()] == [PRESET.finetuning_rate]
+    assert PRESET.finetuning_rate < PRESET.learning_rate

@@ -245,7 +245,6 @@ def test_a_release_is_made_once_and_can_be_made_again(stubs, tmp_path):
 
 def test_colabs_script_runs_a_notebook_as_a_reader_would(tmp_path):
     """`.ci/colab` with this machine's packages in place of Colab's, the repository served from a folder."""
-    pytest.importorskip("handpose.colab")
     address, remote = "https://github.com/someone/something", tmp_path / "remote"
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
     for name in files:

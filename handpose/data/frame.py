@@ -47,10 +47,6 @@ class Labelled:
             hasher.update(np.ascontiguousarray(array))
         return hasher.hexdigest()[:16]
 
-    def stamp(self):
-        """Digest of the labels and of the pictures' sizes on disk: tells one dataset from another in seconds."""
-        return hashlib.sha256(self.label_stamp().encode() + self.picture_sizes().tobytes()).hexdigest()[:16]
-
 
 def read_image(path, mode):
     """Decode a PNG of 8 bits a channel into a uint8 array: ``mode`` "RGB" (H, W, 3) or "L" (H, W).

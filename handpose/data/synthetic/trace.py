@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import njit
 
-F0, F1, F4, HALF, QUARTER = (np.float32(v) for v in (0.0, 1.0, 4.0, 0.5, 0.25))
+F0, F1, F4, QUARTER = (np.float32(v) for v in (0.0, 1.0, 4.0, 0.25))
 FAR = np.float32(1e4)
 TINY = np.float32(1e-6)
 HIT, OVER, OVERMOST = (np.float32(v) for v in (0.12, 0.25, 2.0))
