@@ -310,6 +310,22 @@ def test_the_slurm_profile_plans_the_same_jobs():
     assert set(re.findall(r"handpose\.notebook (\S+ \S+)", cluster)) == set(re.findall(r"handpose\.notebook (\S+ \S+)", local))
 
 
+def test_slurm_is_asked_for_what_the_profile_says(tmp_path, monkeypatch):
+    """SLURM's commands stand in for it: they note what they were asked for, and the first job is refused."""
+    for name, code in {"sbatch": 1, **dict.fromkeys(("sacct", "sacctmgr", "scontrol", "sinfo", "squeue"), 0)}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {name} \"$@\" >> {shlex.quote(str(tmp_path / 'log'))}\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "notebooks" / "Snakefile", "--nolock",
+               "--profile", ROOT / "notebooks" / "profiles" / "slurm", "--slurm-init-seconds-before-status-checks", "1",
+               "--config", "preset=smoke", "seed=77", "--", "runs/pages/synthetic-smoke-seed77/data.ipynb"]  # fmt: skip
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    asked = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("sbatch")]
+    assert result.returncode == 1 and len(asked) == 1, result.stdout + result.stderr
+    for option in ("--cpus-per-task=8", "--mem 4000", "-t 60"):
+        assert f" {option} " in asked[0]
+
+
 @pytest.mark.parametrize("name", ["a #b", "a: b", "0123", "é 手 😀 "])
 def test_a_data_root_arrives_as_it_was_typed(tmp_path, name):
     """Whatever YAML makes of it: from `make`, and from a batch."""
