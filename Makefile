@@ -11,6 +11,9 @@ SEED ?= 0
 SEEDS ?= 1
 ROWS ?=
 PROFILE ?=
+# A misspelt name would run the default.
+GIVEN := PYTHON PRESET DATASET DATA_ROOT SEED SEEDS ROWS PROFILE CORES TAG URL COMMIT WITH_PICTURES NOTEBOOKS GPUS VENV SHELL
+$(foreach name,$(.VARIABLES),$(if $(and $(filter command,$(origin $(name))),$(filter-out $(GIVEN),$(filter-out -%,$(name)))),$(error no variable $(name) here: there are PRESET, DATASET, DATA_ROOT, SEED, SEEDS, ROWS, PROFILE, CORES, TAG, URL, COMMIT and WITH_PICTURES)))
 # What a shell would act on is refused before anything is done with a value that was given.
 define NEWLINE
 

@@ -39,7 +39,7 @@ def main(arguments=None):
     train.add_argument("--preset", default="quick", help="quick (default), or one with settings changed: desktop+beta=1e-4")
     train.add_argument("--dataset", default="synthetic", help="synthetic (default), rhd or stb")
     train.add_argument("--data-root", metavar="FOLDER", type=os.path.expanduser, help="where the dataset lies; synthetic hands are rendered")
-    train.add_argument("--output-dir", metavar="FOLDER", default="runs", help="default: runs")
+    train.add_argument("--output-dir", metavar="FOLDER", help="default: runs in the checkout, where predict looks")
     train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: a GPU where there is one")
     for name, least in (("seed", 0), ("threads", 1)):
         train.add_argument(f"--{name}", type=int, default=least, help=f"default: {least}")
@@ -50,8 +50,10 @@ def main(arguments=None):
 def _train(options):
     """Train all stages of one row that are missing, and keep its result; an interrupted run goes on."""
     from . import processes
+    from .notebook import project_path
     from .results import obtain
 
+    options.output_dir = options.output_dir or project_path("runs")
     try:
         result = obtain(**vars(options))
     except (ValueError, OSError) as error:

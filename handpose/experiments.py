@@ -193,8 +193,8 @@ TABLE_3 = {
 
 @dataclass(frozen=True)
 class Peer:
-    """One of the seven methods of Table 3, trained as a row: its file in ``handpose/peers``, its line of ``TABLE_3``, what
-    it is in words, its stages.
+    """One of the seven methods of Table 3, or one of yours, trained as a row: its file in ``handpose/peers``, its line of
+    ``TABLE_3``, or another name, what it is in words, its stages.
     """
 
     module: str
@@ -205,8 +205,8 @@ class Peer:
 
     @property
     def paper(self):
-        """The MEPE on RHD that the paper quotes."""
-        return TABLE_3[self.published].rhd
+        """The MEPE on RHD that the paper quotes; None for a method that is not in its Table 3."""
+        return TABLE_3[self.published].rhd if self.published in TABLE_3 else None
 
 
 #: The seven, in the order of Table 3.

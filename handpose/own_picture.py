@@ -171,7 +171,7 @@ def find_run(output_dir="runs", dataset=None):
             found.append((kind, -card.stat().st_mtime, card.parent))
     if not found:
         on = f" on {dataset}" if dataset else ""
-        raise FileNotFoundError(f"no trained run of row D3{on} in {stages}: `make book` trains one; or name another with --run")
+        raise FileNotFoundError(f"no trained run of row D3{on} in {stages}: `python -m handpose train D3` trains one; or name another with --run")
     return min(found)[2]
 
 

@@ -95,6 +95,8 @@ def checked(image, K=None, box=None, hand="right", root=None, scale=None):
     x0, y0, x1, y1 = box
     if not (x1 > x0 and y1 > y0):
         raise ValueError(f"box must be x0 y0 x1 y1 with x0 < x1 and y0 < y1, got {_listed(box)}")
+    if min(x1 - x0, y1 - y0) < 2:
+        raise ValueError(f"box {_listed(box)} is less than 2 pixels wide or high: it is in pixels, not in shares of the picture")
     if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
         raise ValueError(f"box {_listed(box)} lies outside the picture, which is {width} x {height} px")
     if K is None:

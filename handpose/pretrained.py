@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from .models import resnet
-from .records import atomic_path
+from .records import PACKAGE, atomic_path
 
 #: What ``Preset.weights`` may say beside the name of a file that was taken in.
 IMAGENET, WARMUP = "imagenet", "warmup"
@@ -126,10 +126,10 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m handpose.pretrained", description=main.__doc__)
     parser.add_argument("file", help="torchvision's .pth, a .safetensors file, or the run.json of a run of ours")
     parser.add_argument("--name", help="what to call it in a preset (the file's name)")
-    parser.add_argument("--output-dir", default="runs", help="where the runs lie (runs)")
+    parser.add_argument("--output-dir", help="where the runs lie (runs in the checkout)")
     options = parser.parse_args(arguments)
     try:
-        name = take_in(options.file, options.output_dir, options.name)
+        name = take_in(options.file, options.output_dir or PACKAGE.parent / "runs", options.name)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"taken in; use it with PRESET=paper+weights={name}")

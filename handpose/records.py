@@ -34,6 +34,10 @@ _BARRED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\..")
 
 
+_UMASK = os.umask(0o22)  # it can only be read by setting it
+os.umask(_UMASK)
+
+
 @contextlib.contextmanager
 def atomic_path(path):
     """Yield a temporary path beside ``path``; it takes its place when the block ends well, and goes when not."""
@@ -42,6 +46,8 @@ def atomic_path(path):
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
         yield temporary
+        if temporary.is_file():  # safetensors lets nobody else read what it writes
+            temporary.chmod(0o666 & ~_UMASK)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

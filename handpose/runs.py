@@ -252,7 +252,8 @@ def open_run(folder):
             raise ValueError(f"{folder / 'run.json'} names the folder {name!r}, which is no stage's: take another run card")
         folder = folder.absolute().parents[2] / "stages" / name
         if not (folder / "run.json").exists():
-            raise FileNotFoundError(f"the networks of this run are not on this machine ({folder} is missing): train it first")
+            how = f"python -m handpose train {card['row']} --preset {card['preset']} --seed {card['seed']}"
+            raise FileNotFoundError(f"the networks of this run are not on this machine, results come without them ({folder} is missing): {how}")
     return Run(folder, card)
 
 

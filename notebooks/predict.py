@@ -99,6 +99,7 @@ from handpose import figures_own, own_picture, pictures
 from handpose.given import ALL, ONLY, given, unpack
 from handpose.notebook import project_path, show, show_card, show_pictures, show_run
 from handpose.photo import read_photo
+from handpose.predictor import checked
 from handpose.results import Results, dataset_name, obtain
 from handpose.runs import open_run, prepare_data
 from handpose.tables_html import as_html
@@ -107,6 +108,12 @@ if picture and recorded:
     raise ValueError("a picture of your own needs the networks, which are not kept with the recorded results: leave recorded out")
 options = dict(preset=preset, dataset=dataset, data_root=project_path(data_root), output_dir=project_path(output_dir),
                threads=threads, device=device)
+if picture:  # what can't be right is said before anything is trained
+    if not hand:
+        raise ValueError('say which hand the picture shows: hand = "left" or hand = "right"')
+    image = read_photo(project_path(Path(picture).expanduser()))
+    given_here = (own_picture.camera(K), own_picture.numbers("box", box, 4), hand, own_picture.numbers("root", root, 3), scale or None)
+    checked(image, *given_here)
 
 
 def wrapped(lines):
@@ -130,14 +137,8 @@ if result.stale:
 
 # %% tags=["hide-input"]
 predictor = None if recorded else handpose.load(result.folder / "run.json")
-if picture and not hand:
-    raise ValueError('say which hand the picture shows: hand = "left" or hand = "right"')
 if picture:
-    image = read_photo(project_path(Path(picture).expanduser()))
-    pose = own_picture.pose_of(
-        predictor, image, own_picture.camera(K), own_picture.numbers("box", box, 4), hand,
-        own_picture.numbers("root", root, 3), scale or None,
-    )  # fmt: skip
+    pose = own_picture.pose_of(predictor, image, *given_here)
     print(f"{Path(picture).name}, {image.shape[1]} x {image.shape[0]} px")
 else:
     place = int(np.argsort(everything.errors(row, seed).mean(1))[len(everything) // 2])
@@ -291,6 +292,7 @@ for case in (ALL, ONLY) if measured is not None else ():
 # ```python
 # import handpose
 # from handpose.photo import read_photo
+from handpose.predictor import checked
 #
 # predictor = handpose.load("runs/stages/D3-refine-...")
 # joints = predictor(read_photo("hand.jpg"), hand="left", box=(120, 80, 460, 430))  # (21, 3), mm

@@ -21,7 +21,7 @@
 # Where a row has a page in this book, its name leads there.
 #
 # The paper has two datasets, and the rendered hands come in the file layouts of both: RHD's is on [Results](results.ipynb), STB's,
-# smaller and with one seed, on [Results on STB's layout](results-stb.ipynb). What `make book` trains in less than an hour on two
+# smaller, on [Results on STB's layout](results-stb.ipynb). What `make book` trains in less than an hour on two
 # processor cores is on [Results of the quick run](results-quick.ipynb); all rows at the paper's picture size, with one seed and
 # trained on one GPU, are on [Results at the paper's picture size](results-gpu.ipynb).
 

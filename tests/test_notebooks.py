@@ -245,6 +245,7 @@ def test_what_a_page_shows_is_among_its_inputs(tmp_path):
 @pytest.mark.parametrize(
     ("config", "line"),
     [
+        ("presett=paper", "error: --config has no 'presett', did you mean preset?; there are: preset, dataset, "),
         ("preset=quik", "error: no preset 'quik'; choose from smoke, minutes, quick, desktop, gpu, paper"),
         ("dataset=hands", "error: no dataset 'hands'; choose from synthetic, rhd, stb"),
         ("dataset=stb", "error: dataset stb needs DATA_ROOT=, the folder where you unpacked it"),

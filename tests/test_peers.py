@@ -18,6 +18,7 @@ from handpose.metrics import mepe
 from handpose.peers import parts
 from handpose.peers.iqbal import Latent25D
 from handpose.peers.picture import WithPicture, camera_of, crop_cameras, from_picture, root_depth, to_picture
+from handpose.results import obtain
 from handpose.runs import prepare_data, run_row, training_code
 
 TINY = "smoke+training=40+evaluation=12+batch=16"
@@ -274,3 +275,11 @@ def test_settings_of_another_method_do_not_matter():
     settings = stage_settings("latent25d", "Iqbal", "quick", 0)
     assert settings["peer"] == "iqbal" and "geo_weight" not in settings
     assert dataclasses.asdict(find_preset("quick")).keys() >= settings.keys() - {"stage", "seed", "peer"}
+
+
+def test_a_method_of_ones_own_is_one_entry(folder, monkeypatch):
+    """It stands in no table of the paper's, so that no figure is quoted for it."""
+    monkeypatch.setitem(PEERS, "Mine", dataclasses.replace(PEERS["Iqbal"], published="Me 2026", stages=("latent25d",)))
+    monkeypatch.delitem(PEERS, "Iqbal")
+    result = obtain("Mine", preset=TINY, output_dir=folder, progress=False, device="cpu")
+    assert result.card["row"] == "Mine" and result.card["paper"] is None and result.card["metrics"]["mepe"] > 0

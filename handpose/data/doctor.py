@@ -113,6 +113,8 @@ def examine(path, quick=False, progress=True, everything=False):
         report.problems.append(f"{path} can't be examined: {one_line(error)}")
     if report.healthy:
         report.next = f"make book DATASET={report.dataset} DATA_ROOT={shlex.quote(str(path))}"
+        if not report.title.startswith("synthetic"):
+            report.notes.append("the line below trains at 64 pixels, for two cores; with PRESET=paper it trains as the paper did, for a GPU")
     return report
 
 
@@ -281,6 +283,8 @@ def _examine_split(frames, split, expected, present, report, quick, progress, si
     official = "" if expected is None else f" of {expected}" if len(frames) != expected else ", all of them"
     sample = f" ({len(looked)} pictures read)" if len(looked) < len(present) else ""
     report.facts.append(f"{name}: {len(frames)} frames{official}; {usable} usable{sample}")
+    if not usable and left_out:
+        report.problems.append(f"{name}: no frame can be used ({'; '.join(f'{count} {odd}' for odd, count in oddities.items() if count)}): are its lengths in metres, its cameras' in pixels?")
     if expected is not None and len(frames) != expected:
         report.notes.append(f"{name}: {len(frames)} frames are labelled, {expected} are expected; figures will not compare")
     if skipped:
