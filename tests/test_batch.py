@@ -129,6 +129,12 @@ def make(*arguments):
     return done.returncode, done.stdout.replace("\\\n", ""), done.stderr
 
 
+def test_a_misspelt_variable_does_not_run_the_default():
+    code, _, error = make("book", "PRSET=paper")
+    assert code != 0 and "no variable PRSET here: there are PRESET, DATASET," in error
+    assert make("book", "PRESET=paper", "PYTHON=python3")[0] == 0
+
+
 def test_seeds_are_a_list_for_a_batch_and_a_count_elsewhere():
     code, text, _ = make("batch", "ROWS=A B", "SEEDS=0 2", "PRESET=smoke", "PROFILE=notebooks/profiles/slurm", "CORES=3")
     assert code == 0 and '--rows "A B" --seeds "0 2"' in text

@@ -124,7 +124,7 @@ def test_commands_are_found_in_a_text():
 
 
 def test_every_command_is_known():
-    assert len(COMMANDS) > 25 and len(SNIPPETS) == 3
+    assert len(COMMANDS) > 25 and len(SNIPPETS) == 4
     assert {way(one.text) for one in COMMANDS} == {how for _, how in HOW}  # and no way stands there for nothing
     with pytest.raises(ValueError, match="'make coffee' stands in README.md or book/reproduce.md, and no test knows"):
         way("make coffee")

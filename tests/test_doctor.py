@@ -181,6 +181,18 @@ def hide(labels):
     labels[0]["uv_vis"][:, 2] = 0
 
 
+def thousandfold(labels):
+    for frame in labels.values():
+        frame["xyz"] = frame["xyz"] * 1000
+
+
+def test_labels_in_another_unit_are_wrong(copy, capsys):
+    root = copy("rhd", synthetic=False)
+    edit(root, thousandfold)
+    status, lines = check(root, capsys)
+    assert status == 1 and "evaluation: no frame can be used" in wrong(lines)[0] and "in their own unit?" in wrong(lines)[0]
+
+
 def far_away(labels):
     labels[0]["uv_vis"][:, :2] += 5000
 

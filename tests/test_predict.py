@@ -84,6 +84,7 @@ def sides(known):
     (dict(box=(1, 2, np.inf, 9)), "all of them finite"),
     (dict(box=(9, 2, 9, 9)), "box must be x0 y0 x1 y1 with x0 < x1 and y0 < y1, got 9 2 9 9"),
     (dict(box=(9, 9, 2, 2)), "box must be x0 y0 x1 y1 with x0 < x1"),
+    (dict(box=(0.1, 0.2, 0.8, 0.9)), "box 0.1 0.2 0.8 0.9 is less than 2 pixels wide or high"),
     (dict(box=(64, 0, 80, 20)), "box 64 0 80 20 lies outside the picture, which is 64 x 48 px"),
     (dict(box=(-9, -9, 0, 5)), "lies outside the picture"),
     (dict(box=(-1e6, -1e6, 1e6, 1e6)), "more than 16 times the picture"),
@@ -331,7 +332,7 @@ def trained(folder, name, preset, when, networks=True):
 
 
 def test_the_best_run_is_taken_by_itself(tmp_path):
-    with pytest.raises(FileNotFoundError, match="`make book` trains one"):
+    with pytest.raises(FileNotFoundError, match="`python -m handpose train D3` trains one"):
         own_picture.find_run(tmp_path)
     trained(tmp_path, "baseline-disentangle-desktop-seed0-a", "desktop", 90)
     with pytest.raises(FileNotFoundError, match="no trained run of row D3"):
@@ -556,3 +557,14 @@ def test_the_crop_of_a_hand_is_that_of_the_shards(tmp_path, view):
         crop, R = hand_crop(frame.image, frame.K, [*frame.uv.min(0), *frame.uv.max(0)], frame.hand, 32, view)
         np.testing.assert_allclose(R, shards.rotation[row], atol=1e-6)
         assert np.abs(crop.astype(int) - shards.crops[row]).max() <= 2
+
+
+def test_train_puts_runs_where_predict_looks(tmp_path, monkeypatch):
+    """From whatever folder both are called."""
+    asked = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("handpose.results.obtain", lambda **options: asked.append(options["output_dir"]) or exit(0))
+    for arguments in ([], ["--output-dir", "here"]):
+        with pytest.raises(SystemExit):
+            main(["train", "D3", *arguments])
+    assert asked == [ROOT / "runs", "here"]

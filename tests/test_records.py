@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from handpose import records
 
@@ -60,6 +62,14 @@ def test_two_writers_of_one_file_do_not_share_a_temporary(tmp_path):
             second.write_text("second")
         assert path.read_text() == "second"
     assert path.read_text() == "first"
+
+
+def test_others_may_read_what_was_written(tmp_path):
+    """safetensors lets only its owner read a file, which on a file system that many share hides the networks."""
+    with records.atomic_path(tmp_path / "a.safetensors") as temporary:
+        save_file({"x": torch.zeros(1)}, temporary)
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_json_survives_the_round_trip(tmp_path):

@@ -284,7 +284,8 @@ def _examine_split(frames, split, expected, present, report, quick, progress, si
     sample = f" ({len(looked)} pictures read)" if len(looked) < len(present) else ""
     report.facts.append(f"{name}: {len(frames)} frames{official}; {usable} usable{sample}")
     if not usable and left_out:
-        report.problems.append(f"{name}: no frame can be used ({'; '.join(f'{count} {odd}' for odd, count in oddities.items() if count)}): are its lengths in metres, its cameras' in pixels?")
+        why = "; ".join(f"{count} {odd}" for odd, count in oddities.items() if count)
+        report.problems.append(f"{name}: no frame can be used ({why}): are the lengths of its labels in their own unit?")
     if expected is not None and len(frames) != expected:
         report.notes.append(f"{name}: {len(frames)} frames are labelled, {expected} are expected; figures will not compare")
     if skipped:
