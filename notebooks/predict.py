@@ -292,7 +292,6 @@ for case in (ALL, ONLY) if measured is not None else ():
 # ```python
 # import handpose
 # from handpose.photo import read_photo
-# from handpose.predictor import checked
 #
 # predictor = handpose.load("runs/stages/D3-refine-...")
 # joints = predictor(read_photo("hand.jpg"), hand="left", box=(120, 80, 460, 430))  # (21, 3), mm
