@@ -25,7 +25,9 @@ class Preset:
     to zero along a cosine; the paper's is constant.
     ``view`` is what view correction does to the picture: "crop" or "homography". ``mapper_input`` is what a
     mapper reads of a latent, a "sample" or the "mean"; ``alternate`` False takes q = q' = 1/2 at every step
-    of eq. 17. ``flip_probability`` is 0 where training is short: a hand mirrored top to bottom is a left hand,
+    of eq. 17. ``discriminator_rate`` is the share of the learning rate that the discriminator learns at; ``alignment_batches`` says
+    whether stage 2 decodes its two latents one after the other, "own", or as one batch, "joint"; ``mapper_variance`` is a mapper's
+    before any training. ``flip_probability`` is 0 where training is short: a hand mirrored top to bottom is a left hand,
     twice the shapes to learn.
     """
 
@@ -46,7 +48,10 @@ class Preset:
     beta: float = 1e-5
     adversarial_weight: float = 1e-2
     alignment_weight: float = 1e-2
+    discriminator_rate: float = 0.2
+    alignment_batches: str = "own"
     mapper_input: str = "sample"
+    mapper_variance: float = 1e-4
     kcs_weight: float = 1e-2
     geo_weight: float = 1e-6
     alternate: bool = True
@@ -78,9 +83,9 @@ PRESETS = {
         warmup_epochs=10, disentangle_epochs=2, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
         flip_probability=0.0, weights="warmup", cost="about an hour a seed on two cores",
     ),
-    "gpu": Preset(  # pictures of the size and in the batches of the paper
-        training=4096, evaluation=1024, learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
-        warmup_epochs=16, disentangle_epochs=6, align_frozen_epochs=2, align_epochs=2, refine_epochs=2,
+    "gpu": Preset(  # as many frames as RHD has, pictures of the size and in the batches of the paper; shorter than "paper"
+        learning_rate=4e-4, finetuning_rate=2e-4, decay=True,
+        warmup_epochs=4, disentangle_epochs=1, align_frozen_epochs=1, align_epochs=1, refine_epochs=1,
         flip_probability=0.0, weights="warmup", cost="minutes on one H200-class GPU",
     ),
     "paper": Preset(),
@@ -240,16 +245,21 @@ _STAGE_SETTINGS = {
 }
 _STAGE_PRESET = {
     "warmup": ("warmup_epochs",),
-    "disentangle": ("disentangle_epochs", "adversarial_weight", "weights"),
-    "further": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "adversarial_weight"),
-    "onward": ("refine_epochs", "finetuning_rate", "adversarial_weight"),
-    "align": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "alignment_weight", "mapper_input"),
+    "disentangle": ("disentangle_epochs", "adversarial_weight", "discriminator_rate", "weights"),
+    "further": ("align_frozen_epochs", "align_epochs", "finetuning_rate", "adversarial_weight", "discriminator_rate"),
+    "onward": ("refine_epochs", "finetuning_rate", "adversarial_weight", "discriminator_rate"),
+    "align": (
+        "align_frozen_epochs", "align_epochs", "finetuning_rate", "alignment_weight", "alignment_batches", "mapper_input", "mapper_variance",
+    ),
     "refine": ("refine_epochs", "finetuning_rate", "mapper_input", "kcs_weight", "geo_weight", "alternate"),
 }
-#: What settings may be where they are changed: the least of a count (batch normalisation needs two), or one of a few names.
-_LEAST = {"training": 2, "evaluation": 1, "frame_size": 1, "size": 1, "batch": 2}
+#: Settings of a stage that act on rows with this part alone.
+_ONLY_WITH = {"discriminator_rate": "disentangle"}
+#: What settings may be where they are changed: the least of a number (batch normalisation needs two), or one of a few names.
+_LEAST = {"training": 2, "evaluation": 1, "frame_size": 1, "size": 1, "batch": 2, "mapper_variance": 1e-8}
 _NAMES = {
     "view": ("crop", "homography"),
+    "alignment_batches": ("own", "joint"),
     "mapper_input": ("sample", "mean"),
     "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }
@@ -283,7 +293,8 @@ def stage_settings(stage, row, preset, seed):
         names = _SHARED_PRESET + _PEER_PRESET
         return settings | {"peer": row.module} | {name: getattr(preset, name) for name in names}
     settings |= {name: getattr(row, name) for name in _STAGE_SETTINGS[stage]}
-    return settings | {name: getattr(preset, name) for name in _SHARED_PRESET + _STAGE_PRESET[stage]}
+    acting = (name for name in _STAGE_PRESET[stage] if getattr(row, _ONLY_WITH.get(name, ""), True))
+    return settings | {name: getattr(preset, name) for name in (*_SHARED_PRESET, *acting)}
 
 
 def stage_owner(stage, row):
@@ -345,9 +356,9 @@ def _wanted(key, value):
         least = _LEAST.get(key, 0)
         return None if value >= least else f"a whole number, {least} or more,"
     if type(value) is float:
-        most = 1 if key == "flip_probability" else math.inf
-        within = math.isfinite(value) and 0 <= value <= most
-        return None if within else f"a number, 0 {'or more' if most > 1 else 'to 1'},"
+        least, most = _LEAST.get(key, 0), 1 if key == "flip_probability" else math.inf
+        within = math.isfinite(value) and least <= value <= most
+        return None if within else f"a number, {least} {'or more' if most > 1 else 'to 1'},"
     return None
 
 

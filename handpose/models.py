@@ -4,6 +4,8 @@ A pose is (B, 21, 3), centred on the root and divided by the hand's scale. Layer
 leaves open follow its references: 512 units, as in the cross-modal VAE of Spurr et al. (2018).
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -16,6 +18,8 @@ CONTEXT_LATENT = 64
 HIDDEN = 512
 JOINTS = 21
 _FIRST_LOG_VARIANCE = -5.0
+#: Of the mappers, whose means are small at first: a sample would otherwise be several times as much noise as signal.
+MAPPER_VARIANCE = 1e-4
 
 
 def sample(mean, log_variance):
@@ -29,12 +33,12 @@ def _gaussian(features):
     return mean, log_variance.clamp(-20.0, 10.0)
 
 
-def _gaussian_head(features, latent):
+def _gaussian_head(features, latent, log_variance=_FIRST_LOG_VARIANCE):
     """Linear layer to mean and log-variance. The variance starts small: with the default start the sample is nearly
     all noise, and the decoder learns nothing until it has come down.
     """
     head = nn.Linear(features, 2 * latent)
-    nn.init.constant_(head.bias[latent:], _FIRST_LOG_VARIANCE)
+    nn.init.constant_(head.bias[latent:], log_variance)
     return head
 
 
@@ -178,18 +182,21 @@ class VariationalMapper(nn.Module):
     """T_RGB or T_pose (section 3.1.2, fig. 2b): one Gaussian latent to another.
 
     Takes (mean, log-variance), each (B, inputs), draws a sample (in evaluation mode, and with ``reads="mean"``:
-    the mean), and gives the aligned (mean, log-variance), each (B, outputs). Raises ValueError for other ``reads``.
+    the mean), and gives the aligned (mean, log-variance), each (B, outputs). ``variance``: about what it gives before any
+    training. Raises ValueError for other ``reads``, and unless ``variance`` is above 0.
     """
 
-    def __init__(self, inputs=POSE_LATENT, outputs=POSE_LATENT, hidden=HIDDEN, reads="sample"):
+    def __init__(self, inputs=POSE_LATENT, outputs=POSE_LATENT, hidden=HIDDEN, reads="sample", variance=MAPPER_VARIANCE):
         super().__init__()
         if reads not in ("sample", "mean"):
             raise ValueError(f'a mapper reads a "sample" or the "mean", not {reads!r}')
+        if not variance > 0:
+            raise ValueError(f"a mapper's first variance must be above 0, got {variance}")
         self.reads = reads
         self.layers = nn.Sequential(
             nn.Linear(inputs, hidden), nn.ReLU(),
             nn.Linear(hidden, hidden), nn.ReLU(),
-            _gaussian_head(hidden, outputs),
+            _gaussian_head(hidden, outputs, math.log(variance)),
         )  # fmt: skip
 
     def forward(self, mean, log_variance):

@@ -4,7 +4,7 @@ A stage is a module whose ``forward(batch, step)`` gives the terms to minimise; 
 networks learn for how many epochs. The training loop asks nothing else of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torch.func import functional_call
 from . import losses
 from .models import (
     CONTEXT_LATENT,
+    MAPPER_VARIANCE,
     POSE_LATENT,
     InjectionDecoder,
     LatentDiscriminator,
@@ -26,12 +27,16 @@ from .models import (
 
 @dataclass(frozen=True)
 class Phase:
-    """Networks of the set (by name) that learn together for ``epochs``; the others are frozen."""
+    """Networks of the set (by name) that learn together for ``epochs``; the others are frozen.
+
+    ``shares``: those of them that learn at a share of the learning rate, {name: share}.
+    """
 
     name: str
     epochs: int
     learning_rate: float
     learns: tuple
+    shares: dict = field(default_factory=dict)
 
 
 class Networks(nn.Module):
@@ -39,10 +44,10 @@ class Networks(nn.Module):
 
     With disentanglement the 128 latents of the picture are 64 of pose and 64 of context, and the decoder
     reads the pose part (or both, where the row says ``concat``); without it, one block of 128. ``aligned``
-    False leaves the mappers out: stage 1. ``mapper_input`` as in ``VariationalMapper``.
+    False leaves the mappers out: stage 1. ``mapper_input`` and ``mapper_variance`` as in ``VariationalMapper``.
     """
 
-    def __init__(self, row, aligned=True, weights=None, mapper_input="sample"):
+    def __init__(self, row, aligned=True, weights=None, mapper_input="sample", mapper_variance=MAPPER_VARIANCE):
         super().__init__()
         decoder = InjectionDecoder if row.injection else LinearDecoder
         self.latent = POSE_LATENT if row.disentangle and not row.concat else POSE_LATENT + CONTEXT_LATENT
@@ -54,8 +59,8 @@ class Networks(nn.Module):
             self.discriminator = LatentDiscriminator()
         self.rgb_mapper = self.pose_mapper = None
         if row.align and aligned:
-            self.rgb_mapper = VariationalMapper(self.latent, self.latent, reads=mapper_input)
-            self.pose_mapper = VariationalMapper(POSE_LATENT, self.latent, reads=mapper_input)
+            self.rgb_mapper = VariationalMapper(self.latent, self.latent, reads=mapper_input, variance=mapper_variance)
+            self.pose_mapper = VariationalMapper(POSE_LATENT, self.latent, reads=mapper_input, variance=mapper_variance)
 
     @property
     def watched(self):
@@ -132,8 +137,12 @@ class Disentangle(Stage):
     """Stage 1: RGB-to-pose and pose-to-pose VAE together, and the discriminator (eqs. 1-4)."""
 
     def phases(self):
-        learns = tuple(name for name, _ in self.networks.named_children())
-        return (Phase("disentangle", self.preset.disentangle_epochs, self.preset.learning_rate, learns),)
+        return (self.phase("disentangle", self.preset.disentangle_epochs, self.preset.learning_rate),)
+
+    def phase(self, name, epochs, learning_rate):
+        """All networks learn, the discriminator at its share of the rate: at the whole it wins, and tells the encoder nothing."""
+        shares = {"discriminator": self.preset.discriminator_rate} if self.row.disentangle else {}
+        return Phase(name, epochs, learning_rate, tuple(name for name, _ in self.networks.named_children()), shares)
 
     def cost(self, latent, pose, step):
         net, beta = self.networks, self.preset.beta
@@ -163,8 +172,7 @@ class Further(Disentangle):
     """A control, not in the paper: stage 1 goes on for as long as stage 2 would take."""
 
     def phases(self):
-        learns = tuple(name for name, _ in self.networks.named_children())
-        return (Phase("stage 1 goes on", self.epochs(), self.preset.finetuning_rate, learns),)
+        return (self.phase("stage 1 goes on", self.epochs(), self.preset.finetuning_rate),)
 
     def epochs(self):
         return self.preset.align_frozen_epochs + self.preset.align_epochs
@@ -192,14 +200,26 @@ class Align(Stage):
         net, beta, w = self.networks, self.preset.beta, self.preset.alignment_weight
         rgb = net.aligned(latent)
         true = net.pose_mapper(*net.pose_encoder(pose))
-        # One pass for both: in two, each would be normalised by its own batch statistics, and evaluation by their mixture.
-        from_rgb, from_true = net.rgb_decoder(torch.cat([sample(*rgb), sample(*true)])).chunk(2)
+        from_rgb, from_true = self.decoded(sample(*rgb), sample(*true))
         return {
             "mse_rgb": losses.mean_squared_error(from_rgb, pose),  # eq. 6
             "kl_rgb": beta * losses.kl_divergence(*rgb),
             "mse_pose": w * losses.mean_squared_error(from_true, pose),  # eq. 7
             "kl_pose": w * beta * losses.kl_divergence(*true),
         }
+
+    def decoded(self, from_rgb, from_true):
+        """Poses that the shared decoder makes of two batches of latents, (B, latent) each: two (B, 21, 3).
+
+        Each is normalised by its own statistics, and the decoder keeps those of the pictures, which it predicts from. As one batch
+        (``alignment_batches="joint"``) the true poses' path, which shall be the accurate one, is spoilt by the pictures' latents.
+        """
+        decoder = self.networks.rgb_decoder
+        if self.preset.alignment_batches == "joint":
+            return decoder(torch.cat([from_rgb, from_true])).chunk(2)
+        from_rgb = decoder(from_rgb)
+        passing = {name: buffer.clone() for name, buffer in decoder.named_buffers()}
+        return from_rgb, functional_call(decoder, passing, (from_true,))
 
 
 class Refine(Stage):
@@ -244,7 +264,8 @@ def make_networks(stage, row, preset, seed, parent=None):
     if stage == "warmup":
         return Backbone()
     weights = preset.weights if parent is None else None
-    networks = Networks(row, aligned=stage in ("align", "refine"), weights=weights, mapper_input=preset.mapper_input)
+    mappers = {"mapper_input": preset.mapper_input, "mapper_variance": preset.mapper_variance}
+    networks = Networks(row, aligned=stage in ("align", "refine"), weights=weights, **mappers)
     if parent and not any(name.startswith("rgb_decoder") for name in parent):  # the warm-up's: its head is not ours
         parent = {name: value for name, value in parent.items() if name.startswith("rgb_encoder.backbone")}
     networks.load_state_dict(parent or {}, strict=False)

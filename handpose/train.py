@@ -91,7 +91,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
             module.requires_grad_(name in phase.learns)
         model = fabric.setup_module(stage)
         learning = [weight for weight in networks.parameters() if weight.requires_grad]
-        optimizer = fabric.setup_optimizers(torch.optim.Adam(learning, phase.learning_rate, fused=True))
+        optimizer = fabric.setup_optimizers(torch.optim.Adam(_groups(networks, learning, phase), fused=True))
         if saved_optimizer and start[0] == number:
             _load_optimizer(optimizer, saved_optimizer)
         for epoch in range(phase.epochs):
@@ -108,7 +108,8 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
                 angle, flip = map(processes.share, draw_augmentation(batch, draws, preset.max_rotation, preset.flip_probability))
                 if preset.decay:
                     done = (epoch * steps + step) / (phase.epochs * steps)
-                    optimizer.param_groups[0]["lr"] = phase.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+                    for group in optimizer.param_groups:
+                        group["lr"] = phase.learning_rate * group["share"] * 0.5 * (1 + math.cos(math.pi * done))
                 terms = model(warp(crops, pose, preset.size, angle, flip, rows), epoch * steps + step)
                 optimizer.zero_grad()
                 fabric.backward(sum(terms.values()))
@@ -138,6 +139,15 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
     bar.close()
     networks.requires_grad_(True)
     return history
+
+
+def _groups(networks, learning, phase):
+    """The optimiser's groups: weights that learn at the same share of the phase's learning rate, the whole of it first."""
+    shares = {weight: share for name, share in phase.shares.items() for weight in networks.get_submodule(name).parameters()}
+    groups = {1.0: []}
+    for weight in learning:
+        groups.setdefault(shares.get(weight, 1.0), []).append(weight)
+    return [{"params": weights, "lr": phase.learning_rate * share, "share": share} for share, weights in groups.items() if weights]
 
 
 def _batches(training, orders, fabric):

@@ -47,6 +47,14 @@ def test_rows_that_agree_on_a_stage_share_it():
     assert stage_settings("refine", "D1", "quick", 0) != stage_settings("refine", "D3", "quick", 0)
 
 
+def test_a_setting_counts_where_it_acts():
+    """Rows without a discriminator are the same whatever its rate, and stay current when that changes."""
+    for stage in ("disentangle", "further", "onward"):
+        rows = {"disentangle": ("A", "B"), "further": ("A-longer", "B-longer"), "onward": ("baseline-longer", "injection+disentangle+longest")}
+        with_it = [stage_settings(stage, row, "quick", 0).get("discriminator_rate") for row in rows[stage]]
+        assert with_it == [None, find_preset("quick").discriminator_rate]
+
+
 def test_the_rows_are_those_of_tables_1_and_2():
     assert TABLE_1 == ("baseline", "A", "B", "C", "D0", "D1", "D2", "D3")
     assert TABLE_2 == ("linear-concat", "linear-pose", "injection-concat", "injection-pose") and OWN_ROWS == ()
@@ -115,6 +123,7 @@ def test_wrong_settings_are_refused(text, message):
     ("training=1", "2 or more"), ("evaluation=0", "1 or more"), ("frame_size=-1", "1 or more"), ("refine_epochs=-1", "0 or more"),
     ("learning_rate=nan", "0 or more"), ("learning_rate=inf", "0 or more"), ("beta=-1", "0 or more"), ("kcs_weight=-inf", "0 or more"),
     ("flip_probability=7", "0 to 1"), ("max_rotation=nan", "0 or more"), ("beta=1_0", "a value like"), ("view=foo", "one of crop, homography"),
+    ("alignment_batches=both", "one of own, joint"), ("mapper_variance=0", "a number, 1e-08 or more"),
     ("mapper_input=foo", "one of sample, mean"), ("precision=foo", "one of auto, 32-true, bf16-mixed, 16-mixed"),
 ])  # fmt: skip
 def test_settings_out_of_range_are_refused_in_one_line(change, wanted):

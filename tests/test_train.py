@@ -466,14 +466,59 @@ def test_a_phase_names_networks_that_exist(name):
         assert len(set(phase.learns)) == len(phase.learns)
 
 
-def test_the_shared_decoder_sees_both_latents_in_one_pass():
-    """In two passes its batch normalisation would evaluate by a mixture of statistics that it never trained with."""
-    networks = Networks(D0)
-    stage, calls = Align(networks, D0, PRESET), []
-    networks.rgb_decoder.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
-    latent = (torch.randn(6, 128), torch.randn(6, 128))
-    stage.cost(latent, torch.randn(6, 21, 3), 0)
-    assert calls == [12]
+@pytest.mark.parametrize(("batches", "calls"), [("own", [6, 6]), ("joint", [12])])
+def test_the_shared_decoder_takes_the_latents_as_the_preset_says(batches, calls):
+    networks, seen = Networks(D0), []
+    stage = Align(networks, D0, dataclasses.replace(PRESET, alignment_batches=batches))
+    networks.rgb_decoder.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    terms = stage.cost((torch.randn(6, 128), torch.randn(6, 128)), torch.randn(6, 21, 3), 0)
+    assert seen == calls
+    sum(terms.values()).backward()
+    assert all(weight.grad.any() for weight in networks.pose_mapper.parameters())
+
+
+def test_the_shared_decoder_keeps_the_statistics_of_the_pictures_alone():
+    """What it evaluates by: those of the true poses' latents, however far away, leave no trace, but their weights learn."""
+    networks, twin = Networks(D0), Networks(D0)
+    twin.load_state_dict(networks.state_dict())
+    stage, from_rgb, far = Align(networks, D0, PRESET), torch.randn(6, 64), 100 + torch.randn(6, 64)
+    mine, theirs = stage.decoded(from_rgb, far)
+    torch.testing.assert_close(mine, twin.rgb_decoder(from_rgb))
+    assert not differing(networks.rgb_decoder.state_dict(), twin.rgb_decoder.state_dict())
+    torch.testing.assert_close(theirs, twin.rgb_decoder(far))  # by its own statistics
+    theirs.sum().backward()
+    assert all(block.linear.weight.grad.any() for block in networks.rgb_decoder.main)
+
+
+@pytest.mark.parametrize("decay", [False, True])
+def test_the_discriminator_learns_at_its_share_of_the_rate(tmp_path, monkeypatch, decay):
+    rates, step = [], torch.optim.Adam.step
+
+    def watched(self, *arguments, **options):
+        rates.append([(group["lr"], {id(weight) for weight in group["params"]}) for group in self.param_groups])
+        return step(self, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    stage = new_stage(preset=dataclasses.replace(PRESET, discriminator_rate=0.25, disentangle_epochs=2, decay=decay))
+    run(stage, tmp_path)
+    (first, learning), (shared, slow) = rates[0]
+    assert first == PRESET.learning_rate and slow == {id(weight) for weight in stage.networks.discriminator.parameters()}
+    assert learning | slow == {id(weight) for weight in stage.networks.parameters()}
+    assert all(now[1][0] == pytest.approx(now[0][0] / 4) for now in rates)
+    assert (len({now[0][0] for now in rates}) > 1) == decay
+    rates.clear()
+    run(new_stage(row=BASELINE), tmp_path / "without")
+    assert {len(now) for now in rates} == {1}
+
+
+def test_a_mapper_starts_with_the_variance_of_the_preset():
+    latent = torch.randn(64, 64), torch.full((64, 64), -20.0)
+    for variance in (1e-4, 1e-2):
+        networks = make_networks("align", D0, dataclasses.replace(PRESET, mapper_variance=variance, weights=None), 0)
+        for mapper in (networks.rgb_mapper, networks.pose_mapper):
+            assert mapper(*latent)[1].exp().mean() == pytest.approx(variance, rel=0.2)
+    with pytest.raises(ValueError, match="must be above 0"):
+        VariationalMapper(variance=0.0)
 
 
 def test_the_warm_up_learns_x_and_y_and_predicts_no_depth():
