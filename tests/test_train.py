@@ -516,7 +516,7 @@ def test_a_mapper_starts_with_the_variance_of_the_preset():
     for variance in (1e-4, 1e-2):
         networks = make_networks("align", D0, dataclasses.replace(PRESET, mapper_variance=variance, weights=None), 0)
         for mapper in (networks.rgb_mapper, networks.pose_mapper):
-            assert mapper(*latent)[1].exp().mean() == pytest.approx(variance, rel=0.2)
+            assert mapper(*latent)[1].exp().mean().item() == pytest.approx(variance, rel=0.2)
     with pytest.raises(ValueError, match="must be above 0"):
         VariationalMapper(variance=0.0)
 
