@@ -28,7 +28,7 @@ from tests.bench.networks import ROW, epoch, evaluation
 from tests.bench.profiled import gpu_profile
 
 #: As many frames as RHD has.
-PRESET = "gpu+weights=none"
+PRESET = "gpu+weights=none+training=41258"
 #: Frames where fewer tell as much.
 FEW = 8192
 BATCHES = (64, 128, 256, 512)
