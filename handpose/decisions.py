@@ -48,6 +48,10 @@ _GEO = ("Reduction and weight of the GEO loss", "D2", "a double sum", "sum of th
 _ALTERNATION = ("Alternation of the two losses", "D3", "alternating", "in turns, step by step")
 _VIEW = ("View correction of the picture", "A", "not printed", "picture cropped, not turned")
 _MAPPER = ("What the mapper reads of a latent", "D0", "our reading of figure 2b", "a sample, in training")
+_RATE = ("Learning rate of the discriminator", "B", "not printed", "a fifth of the others'")
+_BATCHES = ("What normalises the shared decoder in stage 2", "D0", "not printed", "each latent's own batch")
+_START = ("Variance of a mapper before training", "D0", "not printed", "0.0001")
+_THREE = ("The last three together", "D3", "not printed", "as above")
 VARIANTS = (
     Variant("0: no adversarial term", "adversarial_weight=0", *_ADVERSARIAL),
     Variant("0.1", "adversarial_weight=0.1", *_ADVERSARIAL),
@@ -59,6 +63,10 @@ VARIANTS = (
     Variant("both at every step, q = q' = 1/2", "alternate=false", *_ALTERNATION),
     Variant("picture turned as the pose", "view=homography", *_VIEW),
     Variant("its mean", "mapper_input=mean", *_MAPPER),
+    Variant("the same as the others'", "discriminator_rate=1", *_RATE),
+    Variant("one batch of both latents", "alignment_batches=joint", *_BATCHES),
+    Variant("0.0067, as encoders start", "mapper_variance=0.0067", *_START),
+    Variant("all three the other way", "discriminator_rate=1+alignment_batches=joint+mapper_variance=0.0067", *_THREE),
 )
 
 

@@ -256,7 +256,8 @@ def source(kept=None):
         processor,
         f"{large.name}: marked as measured are the seconds of the trainings at {size} px that are recorded here, added up, on "
         f"{' and '.join(dict.fromkeys(card['device'] for card in cards))}, at {_commits(commits)}. The rest of this column is extrapolated "
-        f"by the median of their speeds, at smaller pictures with an assumed time a batch on top. One seed of all rows of Tables 1 and 2 "
+        f"by the highest of their speeds, since several that run side by side on one GPU slow each other down, at smaller pictures with an "
+        f"assumed time a batch on top. One seed of all rows of Tables 1 and 2 "
         f"on RHD takes {one}.",
         "To a GPU that was not measured here it is extrapolated " + nvidia.format(""),
     ]

@@ -161,10 +161,10 @@ for row in CONTROLS:
 # - **Trained apart.** Where rows differ in precision, or start from another warm-up of the backbone, it is said above. A control then
 #   continues from a second training of the row that it is a control of, not from the recorded one. Under the table stands how far
 #   the two trainings of that row lie apart: so much of a difference to the control may come from there.
-# - **Where the paper is silent, the choice is ours.** The verdict on disentanglement is on our adversarial weight, and on a
-#   discriminator that learns at the encoder's rate; those on alignment and on the whole method are on one batch for both latents, too,
-#   and on mappers that start as noisy as encoders do. [The decisions](decisions.ipynb) have row B with other weights, 0 among
-#   them; the other three are not measured. What separates the whole method from its control is small enough for them to decide it.
+# - **Where the paper is silent, the choice is ours.** The verdict on disentanglement is on our adversarial weight and on a
+#   discriminator that learns slower than the encoder; those on alignment and on the whole method are on how we normalise the shared
+#   decoder, too, and on how mappers start. Of these choices we took what gives the method its due. [The decisions](decisions.ipynb)
+#   have each of them made otherwise, with what it changes, and the last three together.
 # - **Linear decoder.** "It does not gain" counts as supported only if it loses; that it gains nothing at all can't be shown.
 #   What the claim comes down to is the line after it, the difference between the two decoders' gains.
 # - **What the intervals leave out.** Frames count as independent of each other, though some show the same subject. The seeds

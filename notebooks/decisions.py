@@ -125,8 +125,8 @@ display(HTML(as_html(measures_text(measures(results)), "The same predictions, me
 #   It is estimated from rows of the tables with the same last stage: from what is left of their errors when each row's mean and
 #   each seed's is taken away. It is a rough guide,
 #   and a wide one where few rows can be used. "Not known": too few seeds.
-# - **Verdict**: an effect counts when its interval leaves out 0 and it is larger than chance. With ten lines one may pass
-#   by luck. "No clear difference" is not "no difference".
+# - **Verdict**: an effect counts when its interval leaves out 0 and it is larger than chance. With so many lines one may
+#   pass by luck. "No clear difference" is not "no difference".
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 table = measured(*where)
@@ -171,6 +171,20 @@ if len(missing) < len(table):
 #
 # **Should the mapper read a sample or the mean?** A sample passes noise on and regularises; the mean is the
 # cleaner input.
+#
+# **How fast should the discriminator learn?** It sees 64 numbers, the encoder a picture. At the encoder's rate it soon tells the two
+# kinds of latents apart almost without error, and what the encoder then learns from it drives the two further apart. Slower, it
+# leaves the encoder something to answer.
+#
+# **Which batch normalises the shared decoder?** Two clouds of latents pass it in stage 2, those of pictures and those of true poses.
+# In one batch each is normalised by a mixture of both, and the path from true poses, which shall lead the other, is spoilt. Ours
+# decodes one after the other; the running statistics, by which poses are predicted later, are those of the pictures.
+#
+# **With how much noise should a mapper start?** An encoder's first variance is small beside its latents once it has learnt; a new
+# mapper's means are small, and the same variance is several times as much noise as signal.
+#
+# **Why the last line?** One may write each of the three in the plainest way and never look back. It is what that does to the whole
+# method.
 
 # %% [markdown]
 # ## Where this comes from

@@ -22,8 +22,8 @@
 #
 # The paper has two datasets, and the rendered hands come in the file layouts of both: RHD's is on [Results](results.ipynb), STB's,
 # smaller, on [Results on STB's layout](results-stb.ipynb). What `make book` trains in less than an hour on two
-# processor cores is on [Results of the quick run](results-quick.ipynb); all rows at the paper's picture size, with one seed and
-# trained on one GPU, are on [Results at the paper's picture size](results-gpu.ipynb).
+# processor cores is on [Results of the quick run](results-quick.ipynb); all rows and methods at the paper's picture size, with one seed
+# and trained on one GPU, are on [Results at the paper's picture size](results-gpu.ipynb).
 
 # %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
@@ -202,8 +202,8 @@ else:
 #
 # "training" is the time of the training steps alone, mean over seeds, with the stages that a row shares with others; "in all" has what
 # goes with it too, the measuring after each epoch above all, but not the making of the frames. Images a second are over all stages of a
-# row, as timed in this run; on a processor several trainings may have run side by side. So the table says what this run took, not
-# which row is fast.
+# row, as timed in this run; several trainings may have run side by side on one processor or GPU. So the table says what this run took,
+# not which row is fast.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 costs = {}
