@@ -243,7 +243,7 @@ def test_benchmarks_are_measured_and_kept(tmp_path):
 def test_rows_in_both_precisions_stand_side_by_side(tmp_path, monkeypatch):
     plain, half = (Results(RECORDED / name) for name in ("synthetic-minutes", "synthetic-minutes+precision=bf16-mixed"))
     text = "\n".join(precision_lines())
-    for row in ("baseline",):
+    for row in ("baseline", "D3"):
         seeds = half.seeds(row)
         assert len(seeds) > 1
         for results, precision in ((plain, "32-true"), (half, "bf16-mixed")):
