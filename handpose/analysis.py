@@ -55,7 +55,7 @@ def analyse(networks, data, size, pairs=256):
     Only for frames that can be drawn again (rendered by us, in RHD's layout): ``pair`` int (M,), rows of the evaluation
     shards, evenly spread; ``pair_same``, ``pair_background``, ``pair_light``: predictions (M, 21, 3) from the picture drawn
     again unchanged, with another background, with another light (direction, colours, exposure, white balance), all else
-    and the sensor's noise the same; ``pair_target`` the true poses. float16, mm, relative to the root.
+    and the sensor's noise the same. float16, mm, relative to the root.
     """
     arrays = _latents(networks, data.evaluation, size)
     settings = data.root / "synthetic.json"
@@ -89,7 +89,6 @@ def _pairs(networks, data, size, pairs, settings):
     rows = np.linspace(0, len(shards) - 1, min(pairs, len(shards))).round().astype(int)
     crops = redraw(data, rows, settings["seed"], settings["size"])
     poses = {f"pair_{name}": _predict(networks, shards, rows, crops[name], size) for name in CHANGES}
-    poses["pair_target"] = shards.target[rows]
     relative = {name: pose - metrics.root_of(pose, root)[:, None] for name, pose in poses.items()}
     return {"pair": rows} | {name: pose.astype(np.float16) for name, pose in relative.items()}
 

@@ -41,17 +41,18 @@ def _violations(results, row, seed):
 def moved(results, row, seed, change):
     """How far predictions move when only the ``change`` ("background" or "light") of a picture is another: (M,), mm."""
     arrays = _analysis(results, row, seed, f"pair_{change}")
-    return _distance(arrays, f"pair_{change}", "pair_same")
+    return _distance(arrays[f"pair_{change}"], arrays["pair_same"])
 
 
 def worse(results, row, seed, change):
     """How much larger each frame's error gets when only the ``change`` of the picture is another: (M,), mm."""
     arrays = _analysis(results, row, seed, f"pair_{change}")
-    return _distance(arrays, f"pair_{change}", "pair_target") - _distance(arrays, "pair_same", "pair_target")
+    target = results.target[arrays["pair"]]
+    return _distance(arrays[f"pair_{change}"], target) - _distance(arrays["pair_same"], target)
 
 
-def _distance(arrays, one, other):
-    return np.linalg.norm(arrays[one].astype(np.float64) - arrays[other], axis=-1).mean(1)
+def _distance(one, other):
+    return np.linalg.norm(one.astype(np.float64) - other, axis=-1).mean(1)
 
 
 def _analysis(results, row, seed, needed):

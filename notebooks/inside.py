@@ -238,8 +238,8 @@ else:
 # %% tags=["hide-input", "nbval-ignore-output"]
 ends = {row if row == "baseline" else f"row {row}": row for row in (paired[:1] + paired[-1:] if paired else [])}
 if ends:
-    kinds = {"true": "target"} | {change: change for change in CHANGES}
-    poses = {name: {key: exchanged[row][f"pair_{kind}"][picked] for key, kind in kinds.items()} for name, row in ends.items()}
+    true = {"true": results.target[places]}
+    poses = {name: true | {change: exchanged[row][f"pair_{change}"][picked] for change in CHANGES} for name, row in ends.items()}
     show(figures_inside.interactive_pairs(poses, [str(results.frame[place]) for place in places]), "pairs",
          f"3D hands predicted from the unchanged picture, with another background, and in another light: {' beside '.join(ends)}",
          "The closer the three coloured hands lie to each other, the less the row minds background and light.")

@@ -250,6 +250,7 @@ def test_rows_in_both_precisions_stand_side_by_side(tmp_path, monkeypatch):
             assert {results[row, seed].card["precision"] for seed in seeds} == {precision}
         both = [np.mean([results.errors(row, seed).mean() for seed in seeds]) for results in (plain, half)]
         assert f"| {row} | {', '.join(map(str, seeds))} | {both[0]:.2f} | {both[1]:.2f} |" in text
+        assert all(half[row, seed].card["commit"][:7] in text for seed in seeds)
     shutil.copytree(RECORDED / "synthetic-minutes", tmp_path / "synthetic-minutes")
     assert precision_lines(tmp_path) == ["Not measured yet."]
     monkeypatch.setattr("checks.compare", lambda *_: None)  # trained by code that is not alike

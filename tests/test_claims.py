@@ -210,8 +210,10 @@ def test_movement_under_another_background(tmp_path):
     results = write_results(tmp_path / "r", {(row, seed): HANDS for row in ("A", "B") for seed in (0, 1)})
     for row, step in (("A", 4.0), ("B", 1.0)):
         for seed in (0, 1):
-            poses = {"same": HANDS, "light": HANDS, "background": HANDS + [0, step, 0], "target": HANDS + [0, 4, 0]}
-            save_analysis(results, row, seed, **{f"pair_{name}": pose.astype(np.float32) for name, pose in poses.items()})
+            off = Results(results.folder).target - [0, 4, 0]
+            poses = {"same": off, "light": off, "background": off + [0, step, 0]}
+            pairs = {f"pair_{name}": pose.astype(np.float32) for name, pose in poses.items()}
+            save_analysis(results, row, seed, pair=np.arange(len(off)), **pairs)
     one = measured(results, "steady-background-B")
     assert one.against_base.mean == pytest.approx(-3.0, abs=1e-4) and one.verdict == "supported"
     assert measured(results, "steady-light-B").against_base.mean == 0

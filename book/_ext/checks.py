@@ -107,8 +107,9 @@ def precision_lines(recorded=RECORDED):
         table.append(f"| {row} | {found['seeds']} | {found['MEPE ours']:.2f} | {found['MEPE variant']:.2f} | {apart} | {found['verdict']} |")
     if len(table) == 2:
         return ["Not measured yet."]
-    card = half[row, half.seeds(row)[0]].card
-    return [*table, "", f"Preset `minutes`, {growth.processor_name(card['device'])}, {growth.named_commit(card['commit'])}."]
+    cards = [half[row, seed].card for row in ROWS for seed in half.seeds(row)]
+    where = dict.fromkeys(f"{growth.processor_name(card['device'])}, {growth.named_commit(card['commit'])}" for card in cards)
+    return [*table, "", f"Preset `minutes`; {'; '.join(where)}."]
 
 
 class Check(SphinxDirective):
