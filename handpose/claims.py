@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator
 
 from . import analysis, inside, plausibility
 from .effects import AT_CHANCE, NOT_KNOWN, Effect, forest_plot, paired_effect, verdict
-from .experiments import CONTROLS, find_row
+from .experiments import find_row
 from .tables import NOT_RUN, mean_and_spread
 
 # What is measured: functions of (results, row, seed) -> (N,), one value a frame, or (1,) where there is one a seed.
@@ -68,21 +68,6 @@ def gradient_norms(result):
     if not norms or result.card.get("precision") == "16-mixed":  # older code stored those of float16 as they are scaled
         raise FileNotFoundError(f"{result.folder} holds no gradient norms")
     return pd.DataFrame(norms)
-
-
-def second_training(results, row):
-    """How a control's own training of the row that it continues ended, less the recorded one's: (mean, one a seed), mm, MEPE.
-
-    Both as the last epoch of that row's last stage was measured; None where they are one training, or one is not there.
-    """
-    base = CONTROLS[row].builds_on
-    stage, apart, same = find_row(base).stages[-1], [], True
-    for seed in sorted({*results.seeds(row)} & {*results.seeds(base)}):
-        ours, recorded = (results[one, seed] for one in (row, base))
-        same = same and ours.card["stages"][stage]["folder"] == recorded.card["stages"][stage]["folder"]
-        ends = [[epoch["mepe"] for epoch in one.history if epoch["stage"] == stage][-1] for one in (ours, recorded)]
-        apart.append(ends[0] - ends[1])
-    return None if same else (float(np.mean(apart)), apart)
 
 
 def loss_share(result, term):

@@ -5,6 +5,7 @@ first code cell. It is small because it can't import this package before it has 
 which needs nothing but Python's own library, and ``packaging``.
 """
 
+import argparse
 import importlib
 import json
 import os
@@ -164,10 +165,11 @@ def _in_notebook(text, address, insert):
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n" if found else text
 
 
-def main():
-    """Write the cell, with the address in ``_config.yml``, into all notebooks."""
+def main(arguments=None):
+    """Command line: write the cell, with the address in ``_config.yml``, into all notebooks."""
     from .address import read_address
 
+    argparse.ArgumentParser(prog="python -m handpose.colab", description=main.__doc__).parse_args(arguments)
     for path, text in write_cells(read_address()).items():
         with atomic_path(path) as temporary:
             temporary.write_text(text)

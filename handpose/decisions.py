@@ -27,7 +27,8 @@ from .results import Results, obtain, results_folder
 class Variant:
     """``row`` trained with other settings: ``changes`` in the words of ``find_preset``, "adversarial_weight=0" say.
 
-    ``printed`` is what the paper says, ``ours`` what the presets do, ``name`` what the variant does instead.
+    ``printed`` is what the paper says, ``ours`` what the presets do, ``name`` what the variant does instead. ``chance``: the row
+    whose ``seed_margin`` holds, where not the last stage of ``row`` alone is trained anew.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Variant:
     row: str
     printed: str
     ours: str
+    chance: str = ""
 
     def preset(self, preset):
         """The preset's text with the changes: "quick" gives "quick+adversarial_weight=0"."""
@@ -48,10 +50,10 @@ _GEO = ("Reduction and weight of the GEO loss", "D2", "a double sum", "sum of th
 _ALTERNATION = ("Alternation of the two losses", "D3", "alternating", "in turns, step by step")
 _VIEW = ("View correction of the picture", "A", "not printed", "picture cropped, not turned")
 _MAPPER = ("What the mapper reads of a latent", "D0", "our reading of figure 2b", "a sample, in training")
-_RATE = ("Learning rate of the discriminator", "B", "not printed", "a fifth of the others'")
+_RATE = ("Learning rate of the discriminator", "B", "1e-4 in all stages", "a fifth of the others'")
 _BATCHES = ("What normalises the shared decoder in stage 2", "D0", "not printed", "each latent's own batch")
 _START = ("Variance of a mapper before training", "D0", "not printed", "0.0001")
-_THREE = ("The last three together", "D3", "not printed", "as above")
+_THREE = ("The last three together", "D3", "as above", "as above", "D0")
 VARIANTS = (
     Variant("0: no adversarial term", "adversarial_weight=0", *_ADVERSARIAL),
     Variant("0.1", "adversarial_weight=0.1", *_ADVERSARIAL),
@@ -127,11 +129,11 @@ ROOT_MEASURES = (
 )
 
 
-def measures(results, rows=("baseline", "D3")):
+def measures(results, rows=("baseline", "baseline-longer", "D3")):
     """``MEASURES`` of the rows, means over their seeds: a DataFrame with a line a measure.
 
-    Columns question, choice, unit, then each row's mean, and its "sd" over the seeds (NaN for one seed); with two rows
-    "change", the second against the first in %, mean over the seeds that both have. NaN where a row has not been run.
+    Columns question, choice, unit, then each row's mean, and its "sd" over the seeds (NaN for one seed); for each row but the last
+    "against" it the last one's change in %, mean over the seeds that both have. NaN where a row has not been run.
     """
     lines = []
     for measure in MEASURES + ROOT_MEASURES * (results.root_joint == "palm"):
@@ -141,10 +143,10 @@ def measures(results, rows=("baseline", "D3")):
             column = np.array([*values[row].values()])
             line[row] = column.mean() if len(column) else np.nan
             line[f"{row} sd"] = column.std(ddof=1) if len(column) > 1 else np.nan
-        if len(rows) == 2:
-            first, second = (values[row] for row in rows)
-            changes = [100 * (second[seed] / first[seed] - 1) for seed in first if seed in second and first[seed]]
-            line["change"] = np.mean(changes) if changes else np.nan
+        last = values[rows[-1]]
+        for row in rows[:-1]:
+            changes = [100 * (last[seed] / value - 1) for seed, value in values[row].items() if seed in last and value]
+            line[f"against {row}"] = np.mean(changes) if changes else np.nan
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -207,7 +209,7 @@ def compare(results, other, variant):
     if not np.array_equal(results.frame, other.frame) or np.abs(results.target - other.target).max() > 0.1:
         raise ValueError(f"{results.folder} and {other.folder} hold other frames: they can't be compared")
     ours, theirs = ([have.errors(row, seed).mean(1) for seed in seeds] for have in (results, other))
-    effect, margin = paired_effect(theirs, ours), seed_margin(results, row, len(seeds))
+    effect, margin = paired_effect(theirs, ours), seed_margin(results, variant.chance or row, len(seeds))
     return {
         "MEPE ours": np.mean(ours), "MEPE variant": np.mean(theirs),
         "effect": effect.mean, "low": effect.low, "high": effect.high, "margin": np.nan if margin is None else margin,
@@ -245,8 +247,8 @@ def measures_text(table):
     decimals = [3 if unit == "AUC" else 2 for unit in table["unit"]]
     for row in (name.removesuffix(" sd") for name in table if name.endswith(" sd")):
         text[row] = [_number(*numbers) for numbers in zip(table[row], table[f"{row} sd"], decimals)]
-    if "change" in table:
-        text["Change"] = [f"{value:+.1f} %" if np.isfinite(value) else "" for value in table["change"]]
+    for column in (name for name in table if name.startswith("against ")):
+        text[column.capitalize()] = [f"{value:+.1f} %" if np.isfinite(value) else "" for value in table[column]]
     first = ~table["question"].duplicated()
     text["Choice"] = [f"{choice} (ours)" if ours else choice for choice, ours in zip(text["Choice"], first)]
     return text
@@ -268,12 +270,12 @@ def measured_text(table):
     return pd.DataFrame(
         {
             "Question": _once(table["question"]), "Row": table["row"], "Ours": _once(table["ours"]), "Instead": table["variant"],
-            "Effect (mm) [95 %]": effect, "Chance (mm)": margin, "Seeds": [_seeds(text) for text in table["seeds"]], "Verdict": table["verdict"],
+            "Effect (mm) [95 %]": effect, "Chance (mm)": margin, "Seeds": [seeds_text(text) for text in table["seeds"]], "Verdict": table["verdict"],
         }
     )  # fmt: skip
 
 
-def _seeds(text):
+def seeds_text(text):
     """"seed 0", "seeds 0, 1": a number alone would be read as how many."""
     return f"seed{'s' * (',' in text)} {text}" if text else ""
 

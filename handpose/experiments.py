@@ -14,7 +14,7 @@ DATASETS = ("synthetic", "rhd", "stb")
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes and settings of a run; the defaults are the paper's (section 4.2).
+    """Sizes and settings of a run; the defaults are the paper's (section 4.2) where it prints one, but for ``discriminator_rate``.
 
     Lengths are in epochs over the training frames; the paper prints none. Ours let all rows of one seed take about an hour on an
     H200-class GPU. ``weights`` is where the backbone

@@ -100,16 +100,27 @@ PROTOCOLS = (
 )  # fmt: skip
 
 
+def find_protocol(name):
+    """The ``Protocol`` of that name; one itself is returned as it is. Raises ValueError for an unknown name, with those known."""
+    known = {one.name: one for one in PROTOCOLS}
+    if isinstance(name, Protocol):
+        return name
+    if name not in known:
+        raise ValueError(f"protocol must be one of {', '.join(map(repr, known))}, got {name!r}")
+    return known[name]
+
+
 def evaluate(protocol, predicted, target, visible=None, root_joint="palm", mean_scale=None):
-    """``Figures`` of one protocol.
+    """``Figures`` of one protocol, a ``Protocol`` or its name.
 
     predicted, target: (N, 21, 3), mm. Where the protocol centres the target alone, ``predicted`` stands in the target's
     frame as the network put it: relative to the true root when ``target`` is. ``visible`` bool (N, 21): all when None;
     only protocols with "visible" joints look at it. ``root_joint``: as in ``metrics``, "wrist" says that joint 0 is the
     palm (STB). ``mean_scale``: mm, middle finger MCP to PIP, for "training mean". A joint that is never visible is left
-    out, as in the field's code. Raises ValueError for wrong shapes, values that are not finite, nothing visible, and a
+    out, as in the field's code. Raises ValueError for an unknown protocol, wrong shapes, values that are not finite, nothing visible, and a
     missing ``mean_scale``.
     """
+    protocol = find_protocol(protocol)
     errors = protocol_errors(protocol, predicted, target, root_joint, mean_scale)
     seen = metrics.check_visible(visible if protocol.joints == "visible" else None, errors.shape)
     if protocol.joint_0 == "palm" and root_joint == "palm":
@@ -130,6 +141,7 @@ def evaluate(protocol, predicted, target, visible=None, root_joint="palm", mean_
 
 def protocol_errors(protocol, predicted, target, root_joint="palm", mean_scale=None):
     """Error of each frame and joint under a protocol: (N, 21), mm. Arguments and errors as in ``evaluate``."""
+    protocol = find_protocol(protocol)
     predicted, target = metrics.check_poses(predicted, target)
     if protocol.scale == "best fit":
         predicted = best_fit(predicted, target)

@@ -70,6 +70,7 @@ from IPython.display import HTML, display
 
 from handpose import figures, geometry
 from handpose.decisions import as_html
+from handpose.experiments import find_preset
 from handpose.notebook import project_path, show_pictures
 from handpose.results import dataset_name, results_folder
 from handpose.runs import mean_pose, measure, prepare_data
@@ -81,7 +82,8 @@ training, evaluation = data.frames("training"), data.frames("evaluation")
 kind = dataset_name({"dataset": dataset, "rendered": (data.root / "synthetic.json").exists()})
 print(f"preset {preset}, dataset {kind}")
 print(f"{len(training)} training frames, {len(evaluation)} evaluation frames, {training[0].image.shape[1]} px wide")
-print(f"{len(data.training)} and {len(data.evaluation)} hands usable, crops of {data.training.crops.shape[1]} px")
+print(f"{len(data.training)} and {len(data.evaluation)} hands usable, stored {data.training.crops.shape[1]} px wide, "
+      f"so that crops of {find_preset(preset).size} px can be turned")
 
 # %% [markdown]
 # ## At first glance
@@ -128,7 +130,6 @@ show_pictures(figures.frame_grid(list(pictures.values()), titles=list(pictures),
 import torch
 
 from handpose.data.augment import draw_augmentation, warp
-from handpose.experiments import find_preset
 
 settings = find_preset(preset)
 rows = np.arange(6)
@@ -211,5 +212,7 @@ where = environment()
 commit = (where["commit"] or "not in git")[:12] + (" with local changes" if where["dirty"] else "")
 print(f"dataset {kind}, preset {preset}, data fingerprint {data.fingerprint}, commit {commit}, source {where['source']}")
 cards = [read_json(path) for path in sorted(results_folder(preset, dataset, recorded=True).glob("*/run.json"))]
-if others := sorted({card["data_fingerprint"] for card in cards} - {data.fingerprint}):
-    print(f"the recorded results: fingerprint {', '.join(others)}; rendered on another machine, where a pixel may differ by a grey level")
+others = [card["data_fingerprint"] for card in cards if card["data_fingerprint"] != data.fingerprint]
+if others:
+    print(f"{len(others)} of {len(cards)} recorded results: fingerprint {', '.join(sorted(set(others)))}; "
+          "rendered on another machine, where a pixel may differ by a grey level")

@@ -359,6 +359,8 @@ if results is not None:
 # - **Procrustes is a warning.** Turning and scaling the prediction until it fits takes out what is hard to see in a single
 #   picture: how the hand is turned. FreiHAND's benchmark reports it beside the plain error and says so. Where a paper
 #   doesn't say which of the two it has, ask. And look whether methods still differ after it: the table's last line.
+# - **Who is ahead** may hang on the protocol where two rows lie close together. Look down each of D3's last two columns: where the sign
+#   changes from line to line, neither row is ahead.
 #
 # **So what should I report?** The root, both sides or one, the scale, which joints, the averages, the thresholds. Then
 # others can compare. What each of our own choices changes is on [the page of choices](decisions.ipynb).

@@ -289,11 +289,12 @@ warmup = epochs.pop("warmup_epochs", 0)
 backbone = started_from(card).partition(",")[0].removeprefix("from ")  # its hash stands in the run card
 start = f"{warmup} epochs of warm-up" if warmup else f"a backbone from {backbone}"
 for name, value in {
-    "best": f"{best} ({find_row(best).parts}), {means[best]:.1f} mm",
+    "best": f"{best} ({find_row(best).parts}), {over_seeds(best, 'mepe', 1)} mm",
     "preset": preset, "dataset": data_name, "seed": seed, "seeds": "one seed" if seeds == 1 else f"{seeds} seeds", "frames": len(results),
     "mepe_mean": f"{floor['mepe']:.1f}", "mepe_baseline": over_seeds("baseline", "mepe", 1), "mepe_D3": over_seeds("D3", "mepe", 1),
     "mepe_baseline-longer": over_seeds("baseline-longer", "mepe", 1),
     "auc_mean": f"{floor['auc']:.3f}", "auc_baseline": over_seeds("baseline", "auc", 3), "auc_D3": over_seeds("D3", "auc", 3),
+    "auc_baseline-longer": over_seeds("baseline-longer", "auc", 3),
     "origin": (
         f"These are synthetic hands, rendered for this book, in {'STB' if dataset == 'stb' else 'RHD'}'s file format: not the dataset itself."
         if everyone[0].card["rendered"] else f"These are frames of the dataset {dataset}, read from disk."

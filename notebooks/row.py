@@ -171,7 +171,7 @@ for stage in row_stages(row, preset):
     epochs = [[epoch for epoch in result.history if epoch["stage"] == stage] for result in results]
     lines.append({
         "stage": stage,
-        "trained as": {"warmup": "one for all rows"}.get(stage, f"row {stage_owner(stage, row)}"),
+        "trained as": {"warmup": "no row: it comes before all"}.get(stage, f"row {stage_owner(stage, row)}"),
         "epochs": len(epochs[0]),
         "seconds a seed": round(np.mean([result.card["stages"][stage]["seconds"] for result in results])),
         "MEPE after it (mm)": mean_and_spread([one[-1]["mepe"] for one in epochs[: 1 if stage == "warmup" else None]], 2),

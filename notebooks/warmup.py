@@ -18,8 +18,8 @@
 #
 # The paper starts from ImageNet's weights. They can't be fetched everywhere, and minutes of training are too few to learn
 # to see from nothing. So in all presets but `paper` the backbone first learns where the joints are in the picture, their x and y
-# and nothing of depth, from the training frames. It is done **once, for all rows and all seeds**: what the rows differ in
-# comes after it. At preset `paper` there is no warm-up.
+# and nothing of depth, from the training frames. It is done **once, for all rows and all seeds** of a run on one machine: what the rows
+# differ in comes after it. At preset `paper` there is no warm-up.
 
 # %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
@@ -91,7 +91,8 @@ result = obtain(row, "warmup" if warmed else "disentangle", **options)
 # %% tags=["hide-input"]
 if not warmed:
     print(f"this preset starts from weights {find_preset(preset).weights!r}: no warm-up; what follows is stage 1")
-print(f"preset {preset}, dataset {dataset_name(result.card)}, row {row}, seed {seed}, stage {result.card['stage']}")
+of = "for all rows" if warmed else f"row {row}, seed {seed}"
+print(f"preset {preset}, dataset {dataset_name(result.card)}, {of}, stage {result.card['stage']}")
 print(f"MEPE {result.card['metrics']['mepe']:.1f} mm, AUC {result.card['metrics']['auc']:.3f} on the evaluation split (depth predicted as zero)")
 if result.stale:
     print(f"stale: {result.stale}")

@@ -85,7 +85,8 @@ def test_measures_of_a_known_error(tmp_path):
     line = table.loc["mean over joints and frames"]
     assert line["baseline"] == pytest.approx(2, abs=0.01) and line["D3"] == pytest.approx(2, abs=0.01)
     assert np.isnan(line["baseline sd"]) and line["D3 sd"] == pytest.approx(np.sqrt(2), abs=0.01)
-    assert line["change"] == pytest.approx(-50, abs=0.5)  # of seed 0, the one that both have
+    assert line["against baseline"] == pytest.approx(-50, abs=0.5)  # of seed 0, the one that both have
+    assert np.isnan(line["against baseline-longer"])
     assert table.loc["median over joints and frames", "baseline"] == pytest.approx(0, abs=0.01)
     assert table.loc["visible joints only", "baseline"] == pytest.approx(42 / 20, abs=0.01)  # joint 3 is hidden, and was right
     # one joint of 21 is beyond 42 mm: PCK is 20/21 below that and 1 from there on
@@ -192,6 +193,13 @@ def test_measured_wants_the_preset_itself_and_the_same_frames(tmp_path):
     other = write(tmp_path / "theirs", {("B", 0): off_by(21)}, poses(1))
     with pytest.raises(ValueError, match="hold other frames"):
         compare(results, other, VARIANTS[0])
+
+
+def test_chance_is_that_of_all_stages_that_a_variant_trains_anew(tmp_path):
+    runs = {(row, seed): off_by(21 + 10 * seed * (row == "C")) for row in ("C", "D0", "D1", "D3") for seed in (0, 1)}
+    results = write(tmp_path / "ours", runs)
+    line = compare(results, write(tmp_path / "theirs", {("D3", 0): off_by(42)}), VARIANTS[-1])
+    assert VARIANTS[-1].row == "D3" and line["margin"] == seed_margin(results, "D0") > 1 > seed_margin(results, "D3")
 
 
 def test_other_training_code_is_not_compared_but_where_it_trains_alike(tmp_path, monkeypatch):

@@ -234,11 +234,17 @@ def test_best_fit_of_a_collapsed_pose_is_the_middle():
     (dict(visible=np.ones((5, 20), bool)), "visible must be"),
     (dict(visible=np.zeros((5, 21), bool)), "no visible joint"),
     (dict(root_joint="elbow"), 'root must be "palm" or "wrist"'),
+    (dict(protocol="hand4d"), "one of 'this book', 'hand3d', .*got 'hand4d'"),
 ])  # fmt: skip
 def test_bad_arguments_are_refused(change, words):
-    arguments = dict(predicted=hands(), target=hands(), visible=None) | change
+    arguments = dict(protocol=HAND3D, predicted=hands(), target=hands(), visible=None) | change
     with pytest.raises(ValueError, match=words):
-        evaluate(HAND3D, **arguments)
+        evaluate(**arguments)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_protocol_goes_by_its_name(name):
+    assert evaluate(name, hands(), hands(seed=1), mean_scale=30.0) == evaluate(OF[name], hands(), hands(seed=1), mean_scale=30.0)
 
 
 def results_of(root_joint="palm", kept=True):

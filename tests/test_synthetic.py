@@ -450,7 +450,7 @@ def test_set_up_compiles_and_leaves_no_hands_behind(tmp_path, monkeypatch):
     from handpose.data.synthetic import compiled, kernels
 
     monkeypatch.setattr(compiled.tempfile, "tempdir", str(tmp_path))
-    compiled.main()
+    compiled.main([])
     assert list(tmp_path.iterdir()) == []
     assert list((kernels.HERE / "__pycache__").glob("picture.*.nbc")) and list((kernels.HERE / "__pycache__").glob("paint.*.nbc"))
     assert list((kernels.HERE.parent / "__pycache__").glob("resample.*.nbc"))

@@ -180,7 +180,9 @@ KNOWN = (
     ("latents", "64 numbers of pose and 64 of context for each, the paper's own for a picture (section 4.2)", "assumed"),
     ("pose encoder", "63-512-512-512, then mean and log-variance, as the paper's own", "assumed"),
     ("pose decoder", "four hidden layers of 512 with batch normalisation, the paper's baseline", "assumed"),
-    ("adversary", "the paper's discriminator and its weight, on samples of the pose-specific parts; both encoders learn to fool it", "assumed"),
+    ("adversary", ("the paper's discriminator and its weight, at the encoders' learning rate, on samples of the pose-specific parts; both "
+     "encoders learn to fool it"), "assumed"),
+    ("pose decoder's batches", "what the two modalities make of a picture and of its pose passes it as one batch", "assumed"),
     ("what pairs are for", ("the picture's pose-specific part, with zeros for context, is decoded to the true pose; no other term of the "
      "first stage says which picture shows which pose"), "assumed"),
     ("translators' layers", "64-512-512-64, one each way; they start at zero", "assumed"),

@@ -113,6 +113,7 @@ KNOWN = (
     ("mapper", "a variational one, from the picture's latent to the pose's", f"known: {_SEEN_BY} (section 2)"),
     ("mapper's layers", ("draws a sample, two hidden layers of 512, gives mean and log-variance: the paper's (fig. 2b), whose "
      "widths are not printed"), f"assumed; that it is similar is known, {_SEEN_BY} (section 4.2)"),
+    ("mapper's start", "its variance begins at 0.0001, as that of our mappers", "assumed"),
     ("pose encoder", "63-512-512-512, then mean and log-variance: the widths of Spurr et al. 2018's public code",
      f"assumed; that the paper's is similar is known, {_SEEN_BY} (section 4.2)"),
     ("backbone", "ResNet-18, as for all others", "assumed"),

@@ -4,6 +4,7 @@ Numba compiles a function when it is first called and keeps the result beside it
 first hands would wait for it.
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from ..augment import warp
 from .write import write_synthetic
 
 
-def main():
-    """Draw one hand, away from everything, and warp a picture: all is compiled then."""
+def main(arguments=None):
+    """Command line: draw one hand, away from everything, and warp a picture: all is compiled then."""
+    argparse.ArgumentParser(prog="python -m handpose.data.synthetic.compiled", description=main.__doc__).parse_args(arguments)
     warp(torch.zeros(1, 2, 2, 3, dtype=torch.uint8), torch.zeros(1, 21, 3), 2)
     with tempfile.TemporaryDirectory() as folder:
         write_synthetic(Path(folder) / "hands", training=1, size=64, workers=1)
