@@ -118,7 +118,7 @@ def main(arguments=None, root=ROOT):
             print(read_address(root) or "no address: set one with `make address URL=https://github.com/OWNER/NAME`")
             return
         written = set_address(options.url, root)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(read_address(root) or "no address")
     print("\n".join(f"written: {path.relative_to(root)}" for path in written) or "nothing to change")

@@ -134,6 +134,13 @@ def command(rows, seeds, preset="quick", dataset="synthetic", data_root="", core
     ]  # fmt: skip
 
 
+def _check_data(dataset, data_root):
+    if dataset != "synthetic" and not data_root:
+        raise ValueError(f"dataset {dataset} needs a data root: the folder where you unpacked it")
+    if data_root and not Path(data_root).expanduser().is_dir():
+        raise ValueError(f"data root {data_root} is not a folder")
+
+
 def _has_gpu():
     import torch
 
@@ -154,6 +161,10 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         rows, seeds = parse(options.rows, options.seeds, options.preset, options.dataset)
+        if options.cores < 1:
+            raise ValueError(f"cores is {options.cores}: it must be a whole number, 1 or more")
+        if not (options.show or options.recorded):
+            _check_data(options.dataset, options.data_root)
     except ValueError as error:
         sys.exit(f"error: {error}")
     what = dict(preset=options.preset, dataset=options.dataset)

@@ -42,7 +42,10 @@ def main(arguments=None):
     parser.add_argument("folder", type=Path, help="folder of notebooks")
     options = parser.parse_args(arguments)
     try:
-        for notebook in sorted(options.folder.glob("*.ipynb")):
+        notebooks = sorted(options.folder.glob("*.ipynb"))
+        if not notebooks:
+            raise ValueError(f"{options.folder} holds no notebooks")
+        for notebook in notebooks:
             print(f"{notebook}: {f'opens at {options.preset}' if open_at(options.preset, notebook) else 'stays as it is'}")
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -6,6 +6,7 @@ book's style sheet, light or dark; alone, a drawing has the light ones. ``_Sheet
 
 import argparse
 import html
+import sys
 from pathlib import Path
 
 import torch
@@ -309,9 +310,12 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m handpose.diagram", description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     folder = parser.parse_args(arguments).folder
-    for name, text in draw_all().items():
-        with atomic_path(folder / f"{name}.svg") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    try:
+        for name, text in draw_all().items():
+            with atomic_path(folder / f"{name}.svg") as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        sys.exit(f"error: {folder} can't be written to ({error.strerror}): give a folder")
     print(f"{len(DRAWINGS)} drawings in {folder}")
 
 

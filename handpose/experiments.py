@@ -327,8 +327,11 @@ def find_preset(preset):
     name, *changes = str(preset).split("+")
     settings = _find(PRESETS, "preset", name)
     known = {field.name: getattr(settings, field.name) for field in fields(Preset)}
+    keys = [change.partition("=")[0] for change in changes]
     for change in changes:
         key, _, text = change.partition("=")
+        if keys.count(key) > 1:
+            raise ValueError(f"{key} is changed twice in {preset!r}: give it once")
         kind = type(_find(known, "setting", key))
         if text != text.strip():  # it becomes part of a folder's name
             raise ValueError(f"{key}={text!r}: a value without blanks is wanted")
@@ -356,7 +359,7 @@ def _wanted(key, value):
         least = _LEAST.get(key, 0)
         return None if value >= least else f"a whole number, {least} or more,"
     if type(value) is float:
-        least, most = _LEAST.get(key, 0), 1 if key == "flip_probability" else math.inf
+        least, most = _LEAST.get(key, 0), 1 if key in ("flip_probability", "discriminator_rate") else math.inf
         within = math.isfinite(value) and least <= value <= most
         return None if within else f"a number, {least} {'or more' if most > 1 else 'to 1'},"
     return None
@@ -374,6 +377,8 @@ def find_row(row):
         control = {"longer", "longest"} & set(parts)
         if control and {"kcs", "geo"} & set(parts):
             raise ValueError(f"row {row!r}: a control has no new loss, so no kcs and no geo beside longer or longest")
+        if "concat" in parts and "disentangle" not in parts:
+            raise ValueError(f"row {row!r}: concat goes with disentangle, since without it the decoder reads all latents anyway")
         if len(control) > 1:
             raise ValueError(f"row {row!r}: longer or longest, not both")
         return Row(**dict.fromkeys(parts, True))  # type: ignore[arg-type]

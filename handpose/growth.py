@@ -8,6 +8,7 @@ it, and ``--keep RESULTS`` keeps the seconds of a folder of results made on a pr
 
 import argparse
 import statistics
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from math import ceil
@@ -263,17 +264,26 @@ def source(kept=None):
     ]
 
 
+def _keep(folder):
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing: give a folder of results, runs/results/synthetic-desktop say")
+    seconds = seconds_of(folder)
+    slow = seconds["precision"] == "32-true"
+    if not slow and seconds["preset"] != "desktop":
+        raise ValueError(f"{folder} is of preset {seconds['preset']}: the table is made from the seconds of desktop")
+    write_check(SECONDS_IN_FLOAT32 if slow else SECONDS, seconds)
+
+
 def main(arguments=None):
     """Command line: print the table and what it comes from, or keep the seconds of a folder of results."""
     parser = argparse.ArgumentParser(prog="python -m handpose.growth", description="What the work costs as it grows.")
     parser.add_argument("--keep", type=Path, metavar="RESULTS", help="a folder of results made on a processor: keep their seconds")
     options = parser.parse_args(arguments)
     if options.keep:
-        seconds = seconds_of(options.keep)
-        slow = seconds["precision"] == "32-true"
-        if not slow and seconds["preset"] != "desktop":
-            raise ValueError(f"{options.keep} is of preset {seconds['preset']}: the table is made from the seconds of desktop")
-        write_check(SECONDS_IN_FLOAT32 if slow else SECONDS, seconds)
+        try:
+            _keep(options.keep)
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
         return
     print("\n".join([*markdown(table()), "", "\n\n".join(source())]))
 

@@ -347,6 +347,8 @@ def main(arguments=None):
     parser.add_argument("output", type=Path)
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
     options = parser.parse_args(arguments)
+    if not options.notebook.is_file():
+        sys.exit(f"error: {options.notebook} is no notebook: those of this book lie in notebooks")
     parameters = {name: _typed(value) for name, value in options.parameters}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

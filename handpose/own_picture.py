@@ -106,6 +106,8 @@ def pose_of(predictor, image, K=None, box=None, hand="right", root=None, scale=N
     relative = pose - root_of(pose, predictor.card["root_joint"])
     scale = predictor.card["scale_mm"] if scale is None else scale
     root = estimate_root(relative, box, K) if root is None else root
+    if not np.isfinite(root).all():
+        raise ValueError("with this K and box the root can't be estimated: give K and box in pixels, or the root")
     if relative[:, 2].min() + root[2] <= 0:
         raise ValueError(f"root {_spaced(root)} is so near that part of the hand lies behind the camera: give it in millimetres")
     given = tuple(name for name, value in given.items() if value is not None)  # type: ignore[assignment]
@@ -316,7 +318,7 @@ def _write_json(pose, name, path):
         "run": {key: card[key] for key in ("row", "stage", "preset", "dataset", "seed", "identity", "rendered", "metrics") if key in card},
         "joints": [dict(zip(columns, line)) for line in zip(*columns.values())],
     }
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def _spaced(values):

@@ -28,8 +28,9 @@ class Predictor:
 
         image uint8 (H, W, 3), RGB; K (3, 3), px, default: ``default_camera``; box (x0, y0, x1, y1) px, tight
         around the hand's joints, default: the whole picture; hand "left" or "right"; root (3,) mm, default: the
-        origin, so that the pose is relative to its root (Iqbal et al. work out the root's depth, and leave a given one
-        aside); scale: length of the middle finger's proximal phalanx in mm, default: the training hands' mean.
+        origin, so that the pose is relative to its root, as the network puts it: its own may lie some millimetres from there
+        (Iqbal et al. work out the root's depth, and leave a given one aside); scale: length of the middle finger's proximal
+        phalanx in mm, default: the training hands' mean.
 
         Returns float64 (21, 3), mm, camera frame, canonical joint order. Raises ValueError for another shape or
         type of image, a box without area or outside the picture, another hand, a root behind the camera, a scale
@@ -48,6 +49,8 @@ class Predictor:
         else:
             root = np.zeros(3) if root is None else root
             pose = restore_pose(self.networks(images).cpu().numpy(), R[None], left, root[None], scale)[0]
+        if root is not None and root.any() and pose[:, 2].min() <= 0:
+            raise ValueError(f"root {_listed(root)} is so near that part of the hand lies behind the camera: give it in millimetres")
         if not np.isfinite(pose).all():
             raise ValueError("the networks of this run predict a pose that is not finite: train it again, or take another run")
         return pose
@@ -104,6 +107,8 @@ def checked(image, K=None, box=None, hand="right", root=None, scale=None):
     K = _numbers("K", "3 x 3 numbers", (3, 3), K)
     if not (K[0, 0] > 0 and K[1, 1] > 0):
         raise ValueError(f"K must have positive focal lengths, in pixels, got {_listed(K[[0, 1], [0, 1]])}")
+    if min(K[0, 0], K[1, 1]) < max(width, height) / 20:  # 169 degrees
+        raise ValueError(f"K must be in pixels, not in shares of the picture, got focal lengths {_listed(K[[0, 1], [0, 1]])}")
     if not np.array_equal(K[2], (0, 0, 1)):
         raise ValueError(f"K must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], got {_listed(K[2])} in its last line")
     if root is not None:

@@ -5,6 +5,7 @@
 
 import argparse
 import hashlib
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -75,6 +76,8 @@ def take_in(file, output_dir="runs", name=None):
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", name or file.stem).lstrip(".-")
     if name in ("", "none", IMAGENET, WARMUP):
         raise ValueError(f"a file can't be called {name!r}: give another name")
+    if file.is_dir():
+        raise FileNotFoundError(f"{file} is a folder: give a file in it")
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: give the file of a ResNet-18, torchvision's {_official()} for ImageNet's weights")
     try:
@@ -118,6 +121,8 @@ def _advice():
 
 
 def _line(error):
+    if isinstance(error, pickle.UnpicklingError):  # torch's own text says how to run what is in it
+        return "it is no file of tensors alone"
     return " ".join(str(error).split())[:200]
 
 

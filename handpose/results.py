@@ -20,7 +20,7 @@ from . import given as knowledge
 from .alike import code_changed
 from .data.frame import read_factors
 from .data.synthetic.write import VERSION
-from .experiments import find_preset, find_row, stage_owner, stage_settings
+from .experiments import Peer, Row, find_preset, find_row, row_name, stage_owner, stage_settings
 from .records import PACKAGE, atomic_path, digest, only_one, read_arrays, read_json, source_digest, write_json
 from .runs import mean_pose, measure, prepare_data, run_stages
 from .train import make_fabric
@@ -197,6 +197,7 @@ def obtain(row="D3", stage=None, recorded=False, analysed=True, **options):
     when what is recorded is not there, ValueError for unknown names.
     """
     preset, dataset, seed = options.get("preset", "quick"), options.get("dataset", "synthetic"), options.get("seed", 0)
+    row = row_name(row) if isinstance(row, (Row, Peer)) else row
     name = stage_owner(stage, row) if stage else row
     stage = stage or find_row(row).stages[-1]
     seed = stage_settings(stage, row, preset, seed)["seed"]

@@ -22,7 +22,7 @@ from .data import RHD, STB, write_shards, write_synthetic
 from .data.frame import read_factors
 from .data.synthetic.write import VERSION as GENERATOR
 from .data.untrusted import exists, one_line
-from .experiments import DATASETS, Peer, Row, find_preset, find_row, row_stages, stage_owner, stage_settings
+from .experiments import DATASETS, Peer, Row, find_preset, find_row, row_name, row_stages, stage_owner, stage_settings
 from .geometry import restore_pose
 from .notebook import whole_number
 from .records import (
@@ -171,6 +171,9 @@ def run_stages(stage, row="D3", preset="quick", dataset="synthetic", data_root=N
     disk, too little memory and the like (``trouble``); NotFinite when the loss is no longer finite. What was trained until then
     stays.
     """
+    row = row_name(row) if isinstance(row, (Row, Peer)) else row
+    if not isinstance(preset, str):
+        raise ValueError(f'preset must be its name, "quick" or "quick+refine_epochs=2" say, got {type(preset).__name__}')
     make_fabric(stage_settings(stage, row, preset, seed)["precision"], device)  # a GPU that isn't there is said before hands are rendered
     torch.set_num_threads(whole_number("threads", threads, 1))
     progress = progress and processes.rank() == 0
@@ -257,8 +260,9 @@ def open_run(folder):
     return Run(folder, card)
 
 
-#: What a run card must hold for its networks to be opened.
-_CARD = {"trained_as": str, "stage": str, "preset": str, "root_joint": str, "scale_mm": numbers.Real, "settings": dict}
+#: What a run card must hold for its networks to be opened, and for what is said of them.
+_CARD = {"trained_as": str, "stage": str, "preset": str, "root_joint": str, "scale_mm": numbers.Real, "settings": dict,
+         "row": str, "dataset": str, "seed": int, "identity": str, "metrics": dict}  # fmt: skip
 
 
 def checked_card(path, **wanted):
@@ -267,9 +271,11 @@ def checked_card(path, **wanted):
     wrong = next((name for name, kind in wanted.items() if not isinstance(card, dict) or not isinstance(card.get(name), kind)), None)
     if wrong is None and "settings" in wanted:
         size, view = (card["settings"].get(name) for name in ("size", "view"))
-        wrong = None if isinstance(size, int) and view in ("crop", "homography") else "settings"
-    if wrong is None and "scale_mm" in wanted and not 0 < card["scale_mm"] < math.inf:
+        wrong = None if type(size) is int and size > 0 and view in ("crop", "homography") else "settings"
+    if wrong is None and "scale_mm" in wanted and (card["scale_mm"] is True or not 0 < card["scale_mm"] < math.inf):
         wrong = "scale_mm"
+    if wrong is None and "metrics" in wanted and not isinstance(card["metrics"].get("mepe"), float):
+        wrong = "metrics"
     if wrong is None and "stages" in card and "stage" in wanted:
         stages = card["stages"]
         stage = stages.get(card["stage"]) if isinstance(stages, dict) else None

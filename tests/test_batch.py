@@ -44,6 +44,16 @@ def test_a_wrong_batch_stops_before_anything_runs():
     assert done.stderr.startswith("error: no row 'D33'") and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("arguments, message", [
+    (("--cores", "0"), "cores is 0"), (("--cores", "-3"), "cores is -3"), (("--dataset", "rhd"), "dataset rhd needs a data root"),
+    (("--data-root", "/nowhere/at/all"), "data root /nowhere/at/all is not a folder"),
+])  # fmt: skip
+def test_a_batch_that_can_not_be_run_is_refused_before_anything_runs(monkeypatch, arguments, message):
+    monkeypatch.setattr(batch.subprocess, "run", None)
+    with pytest.raises(SystemExit, match=f"^error: {message}"):
+        batch.main(["--rows", "A", *arguments])
+
+
 def test_the_table_holds_what_the_predictions_give():
     results = Results(RUN)
     table = batch.batch_table(results, ["A", "D3"], [0, 1, 2])

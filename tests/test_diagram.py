@@ -23,6 +23,9 @@ def test_the_command_writes_all_drawings(tmp_path, capsys):
     diagram.main([str(tmp_path)])
     assert {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == DRAWN
     assert "5 drawings" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="^error: .*file can't be written to"):
+        diagram.main([str(tmp_path / "file")])
 
 
 def words(svg):

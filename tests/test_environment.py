@@ -126,3 +126,5 @@ def test_a_wrong_preset_changes_no_notebook(image):
         binder.open_at("quik", image / "notebooks" / "row.ipynb")
     assert {path: path.read_bytes() for path in before} == before
     assert binder.open_at("quick", image / "notebooks" / "change_row.ipynb") is False
+    with pytest.raises(SystemExit, match="^error: .* holds no notebooks"):
+        binder.main(["quick", str(image / "none")])

@@ -111,7 +111,7 @@ def test_settings_can_be_changed_in_the_presets_name():
 @pytest.mark.parametrize("text, message", [
     ("quik+beta=1", "no preset 'quik'"), ("quick+betta=1", "no setting 'betta'; choose from training"),
     ("quick+beta=small", "beta=small: a value like 1e-05 is wanted"), ("quick+batch=1.5", "a value like 64"),
-    ("quick+alternate=maybe", "a value like True"), ("quick+beta", "a value like"),
+    ("quick+alternate=maybe", "a value like True"), ("quick+beta", "a value like"), ("quick+beta=1+beta=2", "beta is changed twice"),
 ])  # fmt: skip
 def test_wrong_settings_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
@@ -122,6 +122,7 @@ def test_wrong_settings_are_refused(text, message):
     ("batch=0", "2 or more"), ("batch=1", "2 or more"), ("batch=-5", "2 or more"), ("batch=1_0", "a value like 64"), ("size=0", "1 or more"),
     ("training=1", "2 or more"), ("evaluation=0", "1 or more"), ("frame_size=-1", "1 or more"), ("refine_epochs=-1", "0 or more"),
     ("learning_rate=nan", "0 or more"), ("learning_rate=inf", "0 or more"), ("beta=-1", "0 or more"), ("kcs_weight=-inf", "0 or more"),
+    ("discriminator_rate=5", "0 to 1"),
     ("flip_probability=7", "0 to 1"), ("max_rotation=nan", "0 or more"), ("beta=1_0", "a value like"), ("view=foo", "one of crop, homography"),
     ("alignment_batches=both", "one of own, joint"), ("mapper_variance=0", "a number, 1e-08 or more"),
     ("mapper_input=foo", "one of sample, mean"), ("precision=foo", "one of auto, 32-true, bf16-mixed, 16-mixed"),
@@ -130,6 +131,11 @@ def test_settings_out_of_range_are_refused_in_one_line(change, wanted):
     with pytest.raises(ValueError) as error:
         find_preset(f"quick+{change}")
     assert str(error.value).startswith(f"{change}: ") and wanted in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_row_whose_decoder_reads_all_has_something_to_leave_out():
+    with pytest.raises(ValueError, match="concat goes with disentangle"):
+        find_row("injection+concat")
 
 
 def test_the_ends_of_the_ranges_are_taken():
@@ -199,6 +205,6 @@ def test_rows_without_a_name_share_stages_with_those_that_have_one_and_with_each
     assert stage_owner("align", "align+kcs") == stage_owner("align", "align+geo") == stage_owner("align", "align") == "align"
     assert stage_owner("refine", "align+kcs") == "align+kcs" and stage_owner("refine", "injection+disentangle+align+longer") == "D0-longer"
     assert stage_owner("refine", "align+longer") == "align+longer" and stage_owner("further", "disentangle+longer") == "disentangle+longer"
-    for row in ("align+kcs", "kcs", "concat+geo", "align+longer", "disentangle+longer"):
+    for row in ("align+kcs", "kcs", "disentangle+concat+geo", "align+longer", "disentangle+longer"):
         for stage in find_row(row).stages:  # the owner trains the very same
             assert stage_settings(stage, stage_owner(stage, row), "quick", 0) == stage_settings(stage, row, "quick", 0)

@@ -72,8 +72,10 @@ def test_seconds_are_those_of_the_cards(tmp_path, monkeypatch, capsys):
 
 def test_the_table_is_of_desktops_seconds(tmp_path):
     record(tmp_path, "A", 0, "quick", device="CPU: this")
-    with pytest.raises(ValueError, match="is of preset quick"):
+    with pytest.raises(SystemExit, match="^error: .* is of preset quick"):
         growth.main(["--keep", str(tmp_path)])
+    with pytest.raises(SystemExit, match="^error: .*none is missing: give a folder of results"):
+        growth.main(["--keep", str(tmp_path / "none")])
 
 
 @pytest.mark.parametrize("cards", [{}, {"A": "NVIDIA H200"}, {"A": "CPU: this", "B": "CPU: that"}])

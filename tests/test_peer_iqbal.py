@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from handpose import processes
 from handpose.experiments import PRESETS
 from handpose.peers.iqbal import Latent, Latent25D
 
@@ -22,3 +23,15 @@ def test_the_bone_is_the_mean_of_all_hands_seen():
     for part in (hands[:4], hands[4:]):
         networks.measure(part)
     torch.testing.assert_close(networks.palm, (hands[:, 0] - hands[:, 5]).norm(dim=-1).mean())
+
+
+def test_of_several_processes_each_measures_the_bone_of_all_hands(monkeypatch):
+    networks, hands = Latent25D(), torch.randn(12, 21, 3)
+    length = (hands[:, 0] - hands[:, 5]).norm(dim=-1)
+    wholes = iter((length[:4].mean(), length[4:].mean()))
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "mean", lambda own: next(wholes))  # what the other process adds
+    for part in (hands[:2], hands[4:8]):
+        networks.measure(part)
+    assert networks.seen == 12
+    torch.testing.assert_close(networks.palm, length.mean())

@@ -92,6 +92,7 @@ def sides(known):
     (dict(K=np.diag([np.nan, 1, 1])), "K must be 3 x 3 numbers, all of them finite"),
     (dict(K=np.diag([0, 50, 1])), "K must have positive focal lengths, in pixels, got 0 50"),
     (dict(K=np.diag([50, -50, 1])), "positive focal lengths"),
+    (dict(K=np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])), "K must be in pixels, not in shares of the picture, got focal lengths 1 1"),
     (dict(K=np.array([[50, 0, 0], [0, 50, 0], [32, 24, 1]])), "got 32 24 1 in its last line"),  # transposed
     (dict(root=(1, 2)), "root must be x y z, in millimetres, got shape (2,)"),
     (dict(root=(0, 0, np.inf)), "root must be x y z, in millimetres, all of them finite"),
@@ -188,6 +189,8 @@ def test_with_a_true_pose_the_estimated_root_is_the_true_one(index):
 def test_a_root_in_metres_is_refused(predictor):
     with pytest.raises(ValueError, match="so near that part of the hand lies behind the camera: give it in millimetres"):
         own_picture.pose_of(predictor, IMAGE, root=(0, 0, 0.4), scale=40)
+    with pytest.raises(ValueError, match="so near that part of the hand lies behind the camera: give it in millimetres"):
+        predictor(IMAGE, root=(0, 0, 0.4), scale=40)
 
 
 def test_a_hand_beside_the_picture_is_warned_of(predictor):

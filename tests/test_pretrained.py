@@ -136,14 +136,15 @@ class _Harm:
     [
         (lambda path: path.write_bytes(b"no weights"), "holds no ResNet-18"),
         (lambda path: torch.save({"conv1.weight": torch.zeros(3)}, path), "holds no ResNet-18"),
-        (lambda path: torch.save(_Harm(), path), "holds no ResNet-18"),
+        (lambda path: torch.save(_Harm(), path), "holds no ResNet-18 .*no file of tensors alone"),
+        (lambda path: path.mkdir(), "is a folder: give a file in it"),
         (lambda path: torch.save({k: v * torch.nan for k, v in resnet18().state_dict().items()}, path), "not finite"),
     ],
 )
 def test_what_is_no_resnet_is_refused_in_one_line(tmp_path, capsys, content, reason):
     path = tmp_path / "weights.pth"
     content(path)
-    with pytest.raises(ValueError, match=reason) as caught:
+    with pytest.raises((ValueError, FileNotFoundError), match=reason) as caught:
         pretrained.take_in(path, tmp_path)
     assert "\n" not in str(caught.value)
     assert "harm" not in capsys.readouterr().out

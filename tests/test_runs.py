@@ -139,6 +139,7 @@ WRONG_CARDS = [
 ]  # fmt: skip
 CHANGES = [{"settings": None}, {"settings": {}}, {"settings": {"size": "a", "view": "crop"}}, {"stage": 3}, {"trained_as": None},
            {"scale_mm": "large"}, {"scale_mm": float("nan")}, {"scale_mm": -3.0}, {"settings": {"size": 32, "view": "x"}},
+           {"metrics": {}}, {"metrics": None}, {"dataset": None}, {"scale_mm": True}, {"settings": {"size": 0, "view": "crop"}},
            {"root_joint": 3}, {"stages": {}}, {"stages": {"refine": {}}}, {"stages": [1]}]  # fmt: skip
 
 

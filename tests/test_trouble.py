@@ -212,3 +212,8 @@ def test_a_page_that_cannot_be_made_says_why_in_one_line(monkeypatch, error, lin
     monkeypatch.setattr(notebook, "execute", execute)
     with pytest.raises(SystemExit, match=line):
         notebook.main(["notebooks/data.ipynb", "page.ipynb"])
+
+
+def test_a_notebook_that_is_not_there_is_said_in_one_line(tmp_path):
+    with pytest.raises(SystemExit, match="^error: .*none.ipynb is no notebook: those of this book lie in notebooks"):
+        notebook.main([str(tmp_path / "none.ipynb"), str(tmp_path / "page.ipynb")])

@@ -5,6 +5,7 @@ from the length of one bone.
 import torch
 from torch import nn
 
+from .. import processes
 from ..models import JOINTS
 from ..skeleton import WRIST
 from .parts import Backbone, PeerNetworks, PeerStage, deconvolutions, full_precision, soft_argmax
@@ -40,8 +41,9 @@ class Latent25D(PeerNetworks):
     def measure(self, pose):
         """Take a batch of true poses (B, 21, 3), without unit, into the mean ``palm``."""
         one, other = REFERENCE
-        self.seen += len(pose)
-        self.palm += ((pose[:, one] - pose[:, other]).norm(dim=-1) - self.palm).sum() / self.seen
+        taken = len(pose) * processes.count()
+        self.seen += taken
+        self.palm += (processes.mean((pose[:, one] - pose[:, other]).norm(dim=-1).mean()) - self.palm) * taken / self.seen
 
     def picture(self, images):
         maps = self.maps(self.up(self.rgb_encoder(images)))
