@@ -113,10 +113,13 @@ site: $(READY)
 archive: site
 	$(VENV)/python -m handpose.archive $(if $(TAG),--tag "$(TAG)")
 
-# Source notebooks: sync py:percent and ipynb, and store the outputs of a run at `smoke`.
+# Source notebooks: sync py:percent and ipynb, and store the outputs of a run at `smoke`, from nothing: older runs would show.
+notebooks: export OMP_NUM_THREADS = 1
+notebooks: export HANDPOSE_RUNS = runs/notebooks
 notebooks: $(READY)
+	rm -rf runs/notebooks
 	$(VENV)/jupytext --sync notebooks/*.py
-	for notebook in $(NOTEBOOKS); do OMP_NUM_THREADS=1 $(VENV)/python -m handpose.notebook $$notebook $$notebook; done
+	for notebook in $(NOTEBOOKS); do $(VENV)/python -m handpose.notebook $$notebook $$notebook || exit 1; done
 
 # Every command of the README and of the chapter "Run it yourself", for real, at the size `smoke`: about two hours on two cores.
 commands: $(READY)
