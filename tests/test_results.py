@@ -10,7 +10,7 @@ import torch
 
 import handpose
 from handpose import explorer, recorded, results, runs
-from handpose.experiments import PRESETS
+from handpose.experiments import PRESETS, find_preset, find_row
 from handpose.metrics import mepe
 from handpose.results import Results, obtain, results_folder
 
@@ -315,3 +315,9 @@ def test_what_has_not_been_run_is_said(tmp_path, everything):
     with pytest.raises(FileNotFoundError, match="row D1, seed 3 has not been run"):
         everything["D1", 3]
     assert everything.seeds("D2") == []
+
+
+def test_a_row_itself_opens_as_its_name_does_and_a_preset_goes_by_name():
+    assert obtain(find_row("D3"), preset="desktop", recorded=True).folder == obtain("D3", preset="desktop", recorded=True).folder
+    with pytest.raises(ValueError, match='preset must be its name, "quick" or'):
+        runs.run_stages("warmup", "D3", preset=find_preset("smoke"))
