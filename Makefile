@@ -146,7 +146,7 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; set PYTHON=')"
 	$(VENV)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@echo "installing the pinned packages into .venv: a few minutes, about 7 GB (PyTorch brings its GPU libraries)"
-	$(VENV)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@echo "compiling the renderer: half a minute"
 	TQDM_DISABLE=1 $(VENV)/python -m handpose.data.synthetic.compiled

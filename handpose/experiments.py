@@ -327,11 +327,8 @@ def find_preset(preset):
     name, *changes = str(preset).split("+")
     settings = _find(PRESETS, "preset", name)
     known = {field.name: getattr(settings, field.name) for field in fields(Preset)}
-    keys = [change.partition("=")[0] for change in changes]
     for change in changes:
         key, _, text = change.partition("=")
-        if keys.count(key) > 1:
-            raise ValueError(f"{key} is changed twice in {preset!r}: give it once")
         kind = type(_find(known, "setting", key))
         if text != text.strip():  # it becomes part of a folder's name
             raise ValueError(f"{key}={text!r}: a value without blanks is wanted")

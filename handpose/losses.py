@@ -27,8 +27,6 @@ _COINCIDENT = 1e-12
 
 
 def _check_pose(name, joints):
-    if not isinstance(joints, torch.Tensor):
-        raise ValueError(f"{name} must be a tensor, got {type(joints).__name__}")
     if joints.ndim != 3 or tuple(joints.shape[1:]) != (_JOINTS, 3):
         raise ValueError(f"{name} must have shape (B, 21, 3), got {tuple(joints.shape)}")
 
@@ -36,8 +34,6 @@ def _check_pose(name, joints):
 def _check_same(predicted, target):
     if predicted.shape != target.shape:
         raise ValueError(f"predicted {tuple(predicted.shape)} and target {tuple(target.shape)} differ in shape")
-    if not len(predicted):
-        raise ValueError("there is no hand to compare: B is 0")
 
 
 def mean_squared_error(predicted, target):
@@ -52,12 +48,10 @@ def kl_divergence(mean, log_variance):
     """KL(N(mean, exp(log_variance)) || N(0, I)): the L_KL of eqs. 2, 3, 6 and 7.
 
     mean, log_variance: (B, D). Returns a scalar >= 0: summed over the D latents, mean over the batch.
-    Raises ValueError when the shapes differ, and where there is none.
+    Raises ValueError when the shapes differ.
     """
     if mean.shape != log_variance.shape:
         raise ValueError(f"mean {tuple(mean.shape)} and log_variance {tuple(log_variance.shape)} differ in shape")
-    if not mean.numel():
-        raise ValueError(f"there is no latent, the shape is {tuple(mean.shape)}")
     return 0.5 * (mean.square() + log_variance.expm1() - log_variance).sum(-1).mean()  # exp() - 1 loses its digits near 0
 
 
@@ -88,7 +82,7 @@ def kinematic_chain_space(joints):
 def kcs_loss(predicted, target):
     """L_KCS of eq. 13: mean absolute difference of the two KCS matrices. Both (B, 21, 3) -> scalar.
 
-    Raises ValueError on another shape, when the two differ, and for B = 0.
+    Raises ValueError on another shape and when the two differ.
     """
     psi = kinematic_chain_space(predicted)
     _check_same(predicted, target)
@@ -131,8 +125,7 @@ def _heights(joints):
 def joint_line_distances(joints):
     """S(i, l) of eq. 14: distance of joint i to each line through two of the other joints.
 
-    joints: (B, 21, 3), over the hand's scale, or in mm, which float16 is too short for. Returns (B, 21, 190) in the same
-    unit; 190 = C(20, 2), lines
+    joints: (B, 21, 3), in mm or over the hand's scale. Returns (B, 21, 190) in the same unit; 190 = C(20, 2), lines
     in lexicographic order of their joints. Heron's formula is replaced by its equal, the length of the
     cross product over that of the base: no NaN and no infinite gradient for collinear joints. A length below 1e-6, or
     twice an area, counts as 0, with gradient 0: in metres that would be too much. Where a line's two joints coincide so
@@ -147,7 +140,7 @@ def geometrical_loss(predicted, target):
     """L_GEO of eq. 16: absolute differences of joint-line distances, summed over the 21 x 190 of a hand
     (the double sum of eq. 15) and averaged over the batch. Both (B, 21, 3) -> scalar.
 
-    Raises ValueError on another shape, when the two differ, and for B = 0.
+    Raises ValueError on another shape and when the two differ.
     """
     _check_pose("predicted", predicted)
     _check_same(predicted, target)

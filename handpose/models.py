@@ -183,15 +183,15 @@ class VariationalMapper(nn.Module):
 
     Takes (mean, log-variance), each (B, inputs), draws a sample (in evaluation mode, and with ``reads="mean"``:
     the mean), and gives the aligned (mean, log-variance), each (B, outputs). ``variance``: about what it gives before any
-    training. Raises ValueError for other ``reads``, and unless ``variance`` is a number above 0.
+    training. Raises ValueError for other ``reads``, and unless ``variance`` is above 0.
     """
 
     def __init__(self, inputs=POSE_LATENT, outputs=POSE_LATENT, hidden=HIDDEN, reads="sample", variance=MAPPER_VARIANCE):
         super().__init__()
         if reads not in ("sample", "mean"):
             raise ValueError(f'a mapper reads a "sample" or the "mean", not {reads!r}')
-        if not isinstance(variance, (int, float)) or not 0 < variance < math.inf:
-            raise ValueError(f"a mapper's first variance must be a number above 0, got {variance!r}")
+        if not variance > 0:
+            raise ValueError(f"a mapper's first variance must be above 0, got {variance}")
         self.reads = reads
         self.layers = nn.Sequential(
             nn.Linear(inputs, hidden), nn.ReLU(),

@@ -213,8 +213,6 @@ class Align(Stage):
 
         Each is normalised by its own statistics, and the decoder keeps those of the pictures, which it predicts from. As one batch
         (``alignment_batches="joint"``) the true poses' path, which shall be the accurate one, is spoilt by the pictures' latents.
-        In batches of their own eq. 7's error does not depend on where the true poses' latents lie, nor how wide: that is left to the
-        divergences alone.
         """
         decoder = self.networks.rgb_decoder
         if self.preset.alignment_batches == "joint":

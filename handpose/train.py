@@ -224,8 +224,7 @@ def _resume(path, networks, precision):
     with safe_open(path, "pt") as file:
         record = json.loads(file.metadata()["record"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    if record["precision"]:  # a processor's 16-mixed is bfloat16, which has no scale to go on with
-        precision.load_state_dict(record["precision"])
+    precision.load_state_dict(record["precision"])
     networks.load_state_dict({name[9:]: value for name, value in tensors.items() if name.startswith("networks.")})
     optimizer = {name[10:]: value for name, value in tensors.items() if name.startswith("optimizer.")}
     return tuple(record["progress"]), record["history"], optimizer

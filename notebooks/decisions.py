@@ -161,7 +161,7 @@ if len(missing) < len(table):
 # **How strong should the adversarial term be?** It is meant to pull the pose latents of pictures towards those of true poses. The
 # paper does not print its weight. Too strong, it competes with the pose itself; at 0 there is no disentanglement by
 # the discriminator at all. Under the table stands how the discriminator's loss ends: near 0 it tells the two kinds of latents apart,
-# at ln 2 (0.69) it can't tell at all. Whether the two come together stands on
+# at ln 2 it can't tell at all. Whether the two come together stands on
 # [the claims, measured](claims.ipynb); with other weights than ours it was not measured.
 #
 # **Should the KCS loss be a mean or a sum?** The paper's l1 could be either. The sum over 20 × 20 entries is the mean with

@@ -66,8 +66,6 @@ def test_kl_keeps_its_digits_near_the_standard_normal(seed, size):
 def test_kl_refuses_shapes_that_differ():
     with pytest.raises(ValueError, match="differ in shape"):
         losses.kl_divergence(torch.zeros(2, 4), torch.zeros(2, 1))
-    with pytest.raises(ValueError, match="there is no latent"):
-        losses.kl_divergence(torch.zeros(0, 4), torch.zeros(0, 4))
 
 
 def test_discriminator_that_knows_nothing_pays_log_2():
@@ -295,14 +293,6 @@ def test_losses_refuse_another_number_of_hands(loss):
     for counts in ((1, 3), (3, 1), (2, 3)):
         with pytest.raises(ValueError, match="differ in shape"):
             loss(*map(hands, counts))
-
-
-@pytest.mark.parametrize("loss", [losses.kcs_loss, losses.geometrical_loss])
-def test_losses_refuse_nothing_and_what_is_no_tensor(loss):
-    with pytest.raises(ValueError, match="no hand to compare: B is 0"):
-        loss(torch.zeros(0, 21, 3), torch.zeros(0, 21, 3))
-    with pytest.raises(ValueError, match="must be a tensor, got ndarray"):
-        loss(np.zeros((2, 21, 3)), torch.zeros(2, 21, 3))
 
 
 @pytest.mark.parametrize("shape", [(21, 3), (2, 20, 3)])

@@ -209,9 +209,6 @@ def test_masks_that_do_not_fit_are_refused():
         metrics.mepe(target, target, np.ones(21, bool))
     with pytest.raises(ValueError, match="no visible joint"):
         metrics.auc(target, target, visible=np.zeros((2, 21), bool))
-    for wrong in ("False", np.nan):
-        with pytest.raises(ValueError, match="visible must hold True and False"):
-            metrics.mepe(target, target, np.full((2, 21), wrong))
 
 
 def test_unknown_protocol_root_and_empty_range_are_refused():
@@ -223,8 +220,6 @@ def test_unknown_protocol_root_and_empty_range_are_refused():
     for protocol in ("paper", "hand3d"):
         with pytest.raises(ValueError, match="mm"):
             metrics.auc(target, target, low=50, high=20, protocol=protocol)
-    with pytest.raises(ValueError, match="10000 mm at most"):
-        metrics.auc(target, target, high=1e9)
     with pytest.raises(ValueError, match="vector"):
         metrics.pck(target, target, [[20.0]])
     for nan in (np.nan, [20.0, np.nan]):
