@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from . import peers
 from .data.augment import Batch
 from .experiments import Peer, find_preset, find_row
+from .replay import ReplayedStep, Step
 from .runs import untrained
 from .stages import STAGES
 from .train import choose_precision
@@ -40,11 +41,12 @@ def cost_of(row, preset):
 class Steps:
     """Training steps of one stage on one batch that is in memory: forward, backward and Adam.
 
-    ``precision`` other than the preset's, ``layout`` of the pictures and the backbone's weights, and ``compiled``, whether
-    torch.compile makes the encoder, for comparisons. ``device`` is "cpu" or "cuda".
+    ``precision`` other than the preset's, ``layout`` of the pictures and the backbone's weights, ``compiled``, whether
+    torch.compile makes the encoder, and ``replayed``, whether steps are recorded and replayed as training does on a GPU, for comparisons.
+    ``device`` is "cpu" or "cuda".
     """
 
-    def __init__(self, stage, row, preset, precision=None, layout=torch.channels_last, compiled=False, device="cpu"):
+    def __init__(self, stage, row, preset, precision=None, layout=torch.channels_last, compiled=False, replayed=False, device="cpu"):
         row, settings = find_row(row), find_preset(preset)
         networks = untrained(stage, row, preset)
         if layout != torch.channels_last:
@@ -60,25 +62,29 @@ class Steps:
         learns = self.stage.phases()[-1].learns
         for name, part in networks.named_children():
             part.requires_grad_(name in learns).train(name in learns)
-        self.optimizer = torch.optim.Adam([weight for weight in networks.parameters() if weight.requires_grad], 1e-4, fused=True)
+        learning = [weight for weight in networks.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.Adam(learning, 1e-4, fused=True, capturable=replayed)
+        self.half = choose_precision(precision or settings.precision, self.device) == "bf16-mixed"
+        self.take = Step(self._terms, self.optimizer, torch.Tensor.backward, {})
+        if replayed:
+            self.take = ReplayedStep(self.take, self.stage.cycle)
         images = torch.randn(settings.batch, 3, settings.size, settings.size, device=self.device).contiguous(memory_format=layout)
         self.batch = Batch(images, 0.3 * torch.randn(settings.batch, 42 if isinstance(row, Peer) else 21, 3, device=self.device))
         self.step = 0
-        self.half = choose_precision(precision or settings.precision, self.device) == "bf16-mixed"
 
     def seconds(self, count=1):
         """Seconds that a step takes, the mean of ``count``; a GPU is waited for before the first and after the last."""
         self._wait()
         began = time.perf_counter()
         for _ in range(count):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-                terms = self.stage(self.batch, self.step)
+            self.take(self.batch, self.step)
             self.step += 1
-            self.optimizer.zero_grad()
-            sum(terms.values()).backward()
-            self.optimizer.step()
         self._wait()
         return (time.perf_counter() - began) / count
+
+    def _terms(self, batch, number):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            return self.stage(batch, number)
 
     def _wait(self):
         if self.device.type == "cuda":

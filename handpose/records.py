@@ -26,7 +26,7 @@ except ImportError:  # not on Windows
 PACKAGE = Path(__file__).resolve().parent
 #: Source that decides what a stage learns; a change in it makes a new identity, a new figure style does not.
 TRAINING_CODE = (
-    "skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "processes.py", "geometry.py", "data/augment.py", "data/resample.py",
+    "skeleton.py", "losses.py", "models.py", "stages.py", "train.py", "replay.py", "processes.py", "geometry.py", "data/augment.py", "data/resample.py",
 )  # fmt: skip
 #: Python 3.11 loses count of its depth, and stops, when two threads parse at once.
 _PARSING = threading.Lock()

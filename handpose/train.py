@@ -20,6 +20,7 @@ from .data.augment import draw_augmentation, warp
 from .geometry import restore_pose
 from .metrics import mepe
 from .records import atomic_path
+from .replay import PAYS, ReplayedStep, Step
 
 #: Threads that read batches ahead for a GPU, and batches from which it pays to let cuDNN try its algorithms out first.
 _READERS, _TRYING_PAYS = 2, 10_000
@@ -91,9 +92,13 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
             module.requires_grad_(name in phase.learns)
         model = fabric.setup_module(stage)
         learning = [weight for weight in networks.parameters() if weight.requires_grad]
-        optimizer = fabric.setup_optimizers(torch.optim.Adam(_groups(networks, learning, phase), fused=True))
+        replayed = _can_replay(fabric) and phase.epochs * steps >= PAYS * stage.cycle
+        adam = torch.optim.Adam(_groups(networks, learning, phase, fabric.device if replayed else None), fused=True, capturable=replayed)
+        optimizer = fabric.setup_optimizers(adam)
         if saved_optimizer and start[0] == number:
             _load_optimizer(optimizer, saved_optimizer)
+        take = Step(model, optimizer, fabric.backward, watched)
+        take = ReplayedStep(take, stage.cycle) if replayed else take
         for epoch in range(phase.epochs):
             if (number, epoch) < start:
                 continue
@@ -109,17 +114,12 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
                 if preset.decay:
                     done = (epoch * steps + step) / (phase.epochs * steps)
                     for group in optimizer.param_groups:
-                        group["lr"] = phase.learning_rate * group["share"] * 0.5 * (1 + math.cos(math.pi * done))
-                terms = model(warp(crops, pose, preset.size, angle, flip, rows), epoch * steps + step)
-                optimizer.zero_grad()
-                fabric.backward(sum(terms.values()))
-                if step % 8 == 0:
-                    for name, weight in watched.items():
-                        if weight.grad is not None:
-                            gradients.setdefault(name, []).append(weight.grad.norm())
-                optimizer.step()
-                for name, term in terms.items():
-                    totals.setdefault(name, []).append(term.detach())
+                        _set_rate(group, phase.learning_rate * group["share"] * 0.5 * (1 + math.cos(math.pi * done)))
+                batch_now = warp(crops, pose, preset.size, angle, flip, rows)
+                terms, norms = take(batch_now, epoch * steps + step, watching=step % 8 == 0)
+                for found, kept in ((terms, totals), (norms, gradients)):
+                    for name, value in found.items():
+                        kept.setdefault(name, []).append(value)
                 bar.update()
             losses = {name: processes.mean(torch.stack(values).mean()).item() for name, values in totals.items()}
             seconds = time.perf_counter() - began
@@ -141,18 +141,36 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
     return history
 
 
-def _groups(networks, learning, phase):
-    """The optimiser's groups: weights that learn at the same share of the phase's learning rate, the whole of it first."""
+def _can_replay(fabric):
+    """Whether steps can be recorded: on one GPU, and not where float16's scale decides, step by step, if weights move."""
+    return fabric.device.type == "cuda" and processes.count() == 1 and not getattr(fabric.strategy.precision, "scaler", None)
+
+
+def _set_rate(group, rate):
+    """The learning rate of one of the optimiser's groups; a recorded step reads it from a tensor."""
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def _groups(networks, learning, phase, device=None):
+    """The optimiser's groups: weights that learn at the same share of the phase's learning rate, the whole of it first.
+
+    With a ``device``, learning rates are tensors there.
+    """
     shares = {weight: share for name, share in phase.shares.items() for weight in networks.get_submodule(name).parameters()}
     groups = {1.0: []}
     for weight in learning:
         groups.setdefault(shares.get(weight, 1.0), []).append(weight)
-    return [{"params": weights, "lr": phase.learning_rate * share, "share": share} for share, weights in groups.items() if weights]
+    rate = lambda share: phase.learning_rate * share if device is None else torch.tensor(phase.learning_rate * share, device=device)  # noqa: E731
+    return [{"params": weights, "lr": rate(share), "share": share} for share, weights in groups.items() if weights]
 
 
 def _batches(training, orders, fabric):
     """Of one batch after the other, this process's share of the rows in ``orders``, (steps, B): crops and poses on the device,
-    and which of the crops are meant (None: all). Batches for a GPU are read and sent ahead by threads, while one is trained on.
+    and which of the crops are meant (None: all). Batches for a GPU are read and sent ahead by threads, while one is trained on,
+    on a stream of their own, so that the network need not wait for them.
     """
     chosen = (processes.share(np.sort(order.numpy())) for order in orders)
     if fabric.device.type == "cpu":
@@ -162,17 +180,26 @@ def _batches(training, orders, fabric):
         yield from ((crops, torch.from_numpy(training.pose[rows]), rows) for rows in chosen)
         return
 
+    sending = torch.cuda.Stream(fabric.device)
+
     def read(rows):
         crops = torch.empty((len(rows), *training.crops.shape[1:]), dtype=torch.uint8, pin_memory=True)
         np.take(training.crops, rows, axis=0, out=crops.numpy(), mode="clip")  # others than "clip" go through a buffer
-        return crops, torch.from_numpy(training.pose[rows])
+        with torch.cuda.stream(sending):
+            pose = torch.from_numpy(training.pose[rows]).pin_memory()
+            sent = [part.to(fabric.device, non_blocking=True) for part in (crops, pose)]
+            return sent, sending.record_event()
 
     with ThreadPoolExecutor(_READERS) as pool:
         ahead = deque(pool.submit(read, rows) for rows in itertools.islice(chosen, _READERS))
         while ahead:
-            ready = ahead.popleft().result()
+            sent, arrived = ahead.popleft().result()
             ahead.extend(pool.submit(read, rows) for rows in itertools.islice(chosen, 1))
-            yield *fabric.to_device(ready), None
+            training_on = torch.cuda.current_stream(fabric.device)
+            training_on.wait_event(arrived)
+            for part in sent:
+                part.record_stream(training_on)  # its memory is not for the next batch before this one is done
+            yield *sent, None
 
 
 def epoch_seed(seed, phase, epoch):

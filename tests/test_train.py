@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import functools
 import json
@@ -598,19 +599,31 @@ def test_pictures_move_as_the_preset_says(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_each_picture_comes_with_its_own_pose(monkeypatch, kind):
-    """On a GPU the pictures are gathered in other memory than on a processor; here only the memory isn't pinned."""
+    """On a GPU the pictures are gathered in other memory than on a processor; here the memory isn't pinned, and one stream is all there is."""
     count = len(TRAINING)
     numbers = np.arange(count, dtype=np.uint8)[:, None, None, None]
     shards = dataclasses.replace(TRAINING, crops=np.broadcast_to(numbers, TRAINING.crops.shape).copy())
     orders = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:64].view(2, 32)
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *size, pin_memory=False, **options: empty(*size, **options))
-    fabric, seen = SimpleNamespace(device=SimpleNamespace(type=kind), to_device=lambda pair: pair), []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
+    sent, waited = [], []
+    stream = SimpleNamespace(record_event=lambda: sent.append(None) or len(sent), wait_event=waited.append)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    device, seen = torch.device("cpu"), []
+    if kind == "cuda":  # which tensors can't be sent to here
+        monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *where, **how: tensor)
+        device = SimpleNamespace(type=kind)
+    fabric = SimpleNamespace(device=device)
     for crops, pose, rows in train._batches(shards, orders, fabric):
         crops = crops if rows is None else crops[rows]
         seen.append(crops[:, 0, 0, 0].long())
         np.testing.assert_array_equal(pose.numpy(), shards.pose[seen[-1].numpy()])
     assert [set(one.tolist()) for one in seen] == [set(order.tolist()) for order in orders]
+    assert sorted(waited) == ([1, 2] if kind == "cuda" else [])  # no batch is used before it has arrived
 
 
 def test_the_error_of_an_epoch_is_about_the_root(tmp_path):

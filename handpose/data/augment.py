@@ -47,7 +47,9 @@ def warp(crops, pose, size, angle=None, flip=None, rows=None):
     if angle is None:
         angle = torch.zeros(len(pose))
         flip = torch.zeros(len(pose), dtype=torch.bool)
-    A = in_plane(angle, flip).to(crops.device, non_blocking=True)
+    A = in_plane(angle, flip)
+    if crops.is_cuda:
+        A = A.pin_memory().to(crops.device, non_blocking=True)
     # Where each output pixel comes from: the inverse, which for A is the transpose.
     inverse = A.transpose(1, 2) / ROTATION_MARGIN
     way = resample if crops.device.type == "cpu" else grid_resample

@@ -28,7 +28,7 @@ from tests.bench.networks import ROW, epoch, evaluation
 from tests.bench.profiled import gpu_profile
 
 #: As many frames as RHD has.
-PRESET = "gpu+weights=none+training=41258"
+PRESET = "gpu+weights=none"
 #: Frames where fewer tell as much.
 FEW = 8192
 BATCHES = (64, 128, 256, 512)
@@ -75,19 +75,27 @@ def _count(steps):
     return max(3, _PICTURES // len(steps.batch.images)) if steps.device.type == "cuda" else 1
 
 
-def bare_rate(preset, device):
+def steps_of(preset, device, **options):
+    """``Steps`` of stage 1, replayed as training replays them."""
+    return Steps("disentangle", ROW, preset, device=device, **{"replayed": device == "cuda"} | options)
+
+
+def bare_rate(preset, device, **options):
     """Pictures a second of the same stage on one batch that lies in the device's memory."""
-    return find_preset(preset).batch / step_seconds(Steps("disentangle", ROW, preset, device=device))
+    return find_preset(preset).batch / step_seconds(steps_of(preset, device, **options))
 
 
 def of_training(data, preset, device):
     settings = find_preset(preset)
     alone, whole = bare_rate(preset, device), loop_rate(data, preset, device)
-    share = whole / max(alone, bare_rate(preset, device))
+    alone = max(alone, bare_rate(preset, device))
+    plain = bare_rate(preset, device, replayed=False)
     what = f"images a second at {settings.size} px, batch {settings.batch}, through the loop, {len(data.training)} frames"
     yield Figure("training", what, f"{whole:.0f}")
-    yield Figure("training", "the bare network's, on a batch in the GPU's memory", f"{whole / share:.0f}")
-    yield Figure("training", "share of the bare network's speed", f"{share:.2f}", "at least 0.85", share >= 0.85)
+    yield Figure("training", "the bare network's, on a batch in the GPU's memory, its steps replayed too", f"{alone:.0f}")
+    yield Figure("training", "the bare network's, each operation asked for by Python", f"{plain:.0f}")
+    yield Figure("training", "share of the bare network's speed, replayed", f"{whole / alone:.2f}", "at least 0.85", whole / alone >= 0.85)
+    yield Figure("training", "share of its speed without replay", f"{whole / plain:.2f}", "at least 0.85", whole / plain >= 0.85)
 
 
 def paying(speeds):
@@ -153,13 +161,12 @@ def of_profile(data, preset, device, steps=20):
 
 def of_arithmetic(data, preset, device):
     """A step of stage 1 against the same step another way."""
-    base = Steps("disentangle", ROW, preset, device=device)
-    plain = Steps("disentangle", ROW, preset, layout=torch.contiguous_format, device=device)
+    base, plain = steps_of(preset, device), steps_of(preset, device, layout=torch.contiguous_format)
     others = {"in PyTorch's default memory layout, over channels last": plain}
     native = choose_precision("auto", torch.device(device)) == "bf16-mixed"
     yield Figure("arithmetic", "what precision `auto` means here", "bfloat16" if native else "float32")
     if native:
-        others["in float32, over bfloat16"] = Steps("disentangle", ROW, preset, precision="32-true", device=device)
+        others["in float32, over bfloat16"] = steps_of(preset, device, precision="32-true")
     whole, *found = least(3, *(partial(steps.seconds, _count(steps)) for steps in (base, *others.values())))
     for what, seconds in zip(others, found):
         yield Figure("arithmetic", f"time of a step {what}", f"{seconds / whole:.2f} times")
@@ -167,12 +174,12 @@ def of_arithmetic(data, preset, device):
 
 def _tuned(preset, device):
     torch.backends.cudnn.benchmark = True
-    return step_seconds(Steps("disentangle", ROW, preset, device=device))
+    return step_seconds(steps_of(preset, device))
 
 
 def of_tuning(data, preset, device):
     """In a process of its own: PyTorch keeps for each shape the algorithm that it took first."""
-    whole = step_seconds(Steps("disentangle", ROW, preset, device=device))
+    whole = step_seconds(steps_of(preset, device))
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         tuned = pool.submit(_tuned, preset, device).result()
     what = "time of a step with algorithms that cuDNN tried out (`cudnn.benchmark`), over those that it guessed"
@@ -199,8 +206,8 @@ def of_compiling(data, preset, device, limit=COMPILING):
     if limit < LEAST:
         yield Figure("arithmetic", "torch.compile of the encoder", "not tried: no time was left")
         return
-    whole = step_seconds(Steps("disentangle", ROW, preset, device=device))
-    steps, began = Steps("disentangle", ROW, preset, compiled=True, device=device), time.perf_counter()
+    whole = step_seconds(steps_of(preset, device))
+    steps, began = steps_of(preset, device, compiled=True), time.perf_counter()
     try:
         with within(limit):
             steps.seconds()  # compiles
