@@ -93,8 +93,11 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
         model = fabric.setup_module(stage)
         learning = [weight for weight in networks.parameters() if weight.requires_grad]
         replayed = _can_replay(fabric) and phase.epochs * steps >= PAYS * stage.cycle
-        adam = torch.optim.Adam(_groups(networks, learning, phase, fabric.device if replayed else None), fused=True, capturable=replayed)
-        optimizer = fabric.setup_optimizers(adam)
+        groups = _groups(networks, learning, phase)
+        if replayed:
+            for group in groups:
+                group["lr"] = torch.tensor(group["lr"], device=fabric.device)
+        optimizer = fabric.setup_optimizers(torch.optim.Adam(groups, fused=True, capturable=replayed))
         if saved_optimizer and start[0] == number:
             _load_optimizer(optimizer, saved_optimizer)
         take = Step(model, optimizer, fabric.backward, watched)
@@ -115,8 +118,8 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
                     done = (epoch * steps + step) / (phase.epochs * steps)
                     for group in optimizer.param_groups:
                         _set_rate(group, phase.learning_rate * group["share"] * 0.5 * (1 + math.cos(math.pi * done)))
-                batch_now = warp(crops, pose, preset.size, angle, flip, rows)
-                terms, norms = take(batch_now, epoch * steps + step, watching=step % 8 == 0)
+                seen = warp(crops, pose, preset.size, angle, flip, rows)
+                terms, norms = take(seen, epoch * steps + step, watching=step % 8 == 0)
                 for found, kept in ((terms, totals), (norms, gradients)):
                     for name, value in found.items():
                         kept.setdefault(name, []).append(value)
@@ -147,24 +150,20 @@ def _can_replay(fabric):
 
 
 def _set_rate(group, rate):
-    """The learning rate of one of the optimiser's groups; a recorded step reads it from a tensor."""
+    """Set the learning rate of one of the optimiser's groups; a recorded step reads it from a tensor."""
     if isinstance(group["lr"], torch.Tensor):
         group["lr"].fill_(rate)
     else:
         group["lr"] = rate
 
 
-def _groups(networks, learning, phase, device=None):
-    """The optimiser's groups: weights that learn at the same share of the phase's learning rate, the whole of it first.
-
-    With a ``device``, learning rates are tensors there.
-    """
+def _groups(networks, learning, phase):
+    """The optimiser's groups: weights that learn at the same share of the phase's learning rate, the whole of it first."""
     shares = {weight: share for name, share in phase.shares.items() for weight in networks.get_submodule(name).parameters()}
     groups = {1.0: []}
     for weight in learning:
         groups.setdefault(shares.get(weight, 1.0), []).append(weight)
-    rate = lambda share: phase.learning_rate * share if device is None else torch.tensor(phase.learning_rate * share, device=device)  # noqa: E731
-    return [{"params": weights, "lr": rate(share), "share": share} for share, weights in groups.items() if weights]
+    return [{"params": weights, "lr": phase.learning_rate * share, "share": share} for share, weights in groups.items() if weights]
 
 
 def _batches(training, orders, fabric):
