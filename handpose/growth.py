@@ -173,19 +173,28 @@ def large_gpu():
 
 
 def gpu_works(runs=None):
-    """The runs that were recorded on a GPU at the paper's size of picture, each as a ``Work``. ``runs`` as from ``gpu_runs``."""
+    """The runs that were recorded on a GPU at the paper's size of picture, the rows of each table a ``Work``. ``runs`` as from ``gpu_runs``.
+
+    A training that several rows need counts once, for the first of the tables.
+    """
     works = []
     for cards in (gpu_runs() if runs is None else runs).values():
-        parts = {part["folder"]: (stage_owner(stage, card["of_row"]), stage, part["seconds"])
-                 for card in cards for stage, part in card["stages"].items()}  # fmt: skip
-        times = Counter((owner, stage) for owner, stage, _ in parts.values())
-        rows = Counter(card["row"] for card in cards if card["row"] != "warmup")
-        seeds, which = max(rows.values()), f"rows {', '.join(rows)}" if len(rows) < 5 else f"{len(rows)} rows"
-        uneven = "up to " * (len(set(rows.values())) > 1)
-        name = f"recorded on the {chip(cards[0]['device'])}: {which}, {uneven}{seeds} seed{'s' * (seeds > 1)}"
-        seconds = sum(seconds for _, _, seconds in parts.values())
-        work = Work(name, tuple(rows), cards[0]["preset"], cards[0]["dataset"], seeds)
-        works.append(replace(work, gpu=chip(cards[0]["device"]), gpu_seconds=seconds, times=dict(times)))
+        counted = set()
+        for title, table in (("Tables 1 and 2", ROWS), ("their controls", CONTROLS), ("the seven of Table 3", PEERS)):
+            ours = [card for card in cards if card["row"] in table or (card["row"] == "warmup" and table is ROWS)]
+            parts = {part["folder"]: (stage_owner(stage, card["of_row"]), stage, part["seconds"])
+                     for card in ours for stage, part in card["stages"].items() if part["folder"] not in counted}  # fmt: skip
+            counted.update(parts)
+            rows = Counter(card["row"] for card in ours if card["row"] != "warmup")
+            if not rows:
+                continue
+            seeds = max(rows.values())
+            which = title if set(rows) == set(table) else f"rows {', '.join(rows)}"
+            uneven = "up to " * (len(set(rows.values())) > 1)
+            name = f"`{cards[0]['preset']}`, {which}, {uneven}{'one seed' if seeds == 1 else f'{seeds} seeds'}"
+            work = Work(name, tuple(rows), cards[0]["preset"], cards[0]["dataset"], seeds, gpu=chip(cards[0]["device"]))
+            times = Counter((owner, stage) for owner, stage, _ in parts.values())
+            works.append(replace(work, gpu_seconds=sum(seconds for *_, seconds in parts.values()), times=dict(times)))
     return works
 
 

@@ -165,7 +165,7 @@ def test_a_gpu_that_was_recorded_takes_the_place_of_nvidias_table(tmp_path):
     lines = table()
     assert len(lines) == len(WORKS) + 1 and [("(measured)" in line["H200"]) for line in lines] == [False] * len(WORKS) + [True]
     (work,) = growth.gpu_works()
-    assert work.name == "recorded on the H200: rows A, B, D3, up to 2 seeds" and work.times["A", "disentangle"] == 2
+    assert work.name == f"`{LARGE}`, rows A, B, D3, up to 2 seeds" and work.times["A", "disentangle"] == 2
     own = sum(training_seconds(stage, LARGE, named) for stage in ("warmup", "disentangle", "disentangle", "align", "refine"))
     assert work.gpu_seconds == pytest.approx(own + 2 * training_seconds("disentangle", LARGE, named))  # A's second was half as fast
     assert training_time(work, H200, MEASURED) == work.gpu_seconds and training_time(work, T4, MEASURED) > work.gpu_seconds
@@ -174,10 +174,21 @@ def test_a_gpu_that_was_recorded_takes_the_place_of_nvidias_table(tmp_path):
     assert "on NVIDIA H200, at commit `0123456`." in said[1] and said[1].endswith(f"on RHD takes {rhd}.") and "ResNet-50," in said[2]
 
 
+def test_a_recorded_gpus_tables_are_told_apart(tmp_path):
+    """A training that rows of both share counts for the first; the warm-up's card is of no row."""
+    for row in ("A", "B", "D0-longer", "Moon"):
+        record(tmp_path / f"synthetic-{LARGE}", row, 0)
+    estimate.gpu_runs.cache_clear()
+    ours, controls, methods = growth.gpu_works()
+    assert [work.name.split(", ", 1)[1] for work in (ours, controls, methods)] == ["rows A, B, one seed", "rows D0-longer, one seed", "rows Moon, one seed"]
+    assert set(ours.times) == {("warmup", "warmup"), ("A", "disentangle"), ("B", "disentangle")}
+    assert set(controls.times) == {("D0", "align"), ("D0-longer", "refine")} and set(methods.times) == {("Moon", "volumes")}
+
+
 def test_another_gpu_has_its_own_column(tmp_path):
     record(tmp_path / f"synthetic-{LARGE}", "A", 0, device="NVIDIA H100 80GB HBM3")
     lines = table()
-    assert "H200" not in lines[0] and "(measured)" in lines[-1]["H100"] and lines[-1]["Work"] == "recorded on the H100: rows A, 1 seed"
+    assert "H200" not in lines[0] and "(measured)" in lines[-1]["H100"] and lines[-1]["Work"] == f"`{LARGE}`, rows A, one seed"
     assert source()[1].startswith("H100: ") and speed(H200, "bf16-mixed")[1].startswith("NVIDIA's")
     h100 = Device("H100", "cuda", int(80e9), half=True)
     for device, size, seconds in ((H200, 256, STEP), (CPU, 64, 0), (h100, 256, 0), (h100, 64, STEP)):
