@@ -65,9 +65,8 @@ class Steps:
         learning = [weight for weight in networks.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.Adam(learning, 1e-4, fused=True, capturable=replayed)
         self.half = choose_precision(precision or settings.precision, self.device) == "bf16-mixed"
-        self.take = Step(self._terms, self.optimizer, torch.Tensor.backward, {})
-        if replayed:
-            self.take = ReplayedStep(self.take, self.stage.cycle)
+        take = Step(self._terms, self.optimizer, torch.Tensor.backward, {})
+        self.take = ReplayedStep(take, self.stage.cycle) if replayed else take
         images = torch.randn(settings.batch, 3, settings.size, settings.size, device=self.device).contiguous(memory_format=layout)
         self.batch = Batch(images, 0.3 * torch.randn(settings.batch, 42 if isinstance(row, Peer) else 21, 3, device=self.device))
         self.step = 0

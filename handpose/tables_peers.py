@@ -42,6 +42,26 @@ def comparison_table(results, seeds=None, protocols=False):
     return table
 
 
+def runs_table(runs):
+    """MEPE of every method of Table 3, of the baseline and of the baseline trained as long, in several runs: (DataFrame of texts,
+    indexed by method; {run: its best}).
+
+    ``runs``: {name: ``Results``}. Each run has a column, under its name and its numbers of frames and pixels.
+    """
+    rows = METHODS | {"baseline": "baseline", "baseline, trained as long": "baseline-longer"}
+    columns, best = {}, {}
+    for name, results in runs.items():
+        means = {method: [results.errors(row, seed).mean() for seed in results.seeds(row)] for method, row in rows.items()}
+        card = next(results[row, seed].card for row in rows.values() for seed in results.seeds(row))
+        size = f"{card['frames']['training']} frames, {card['settings']['size']} px"
+        columns[name, size] = {method: mean_and_spread(found, 2) for method, found in means.items()}
+        _, lowest = min((np.mean(found), method) for method, found in means.items() if found)
+        best[name] = f"{lowest}, {mean_and_spread(means[lowest], 2)} mm"
+    table = pd.DataFrame(columns).rename_axis("method")
+    table.columns = pd.MultiIndex.from_tuples(table.columns)
+    return table, best
+
+
 def peers_table(results, seeds=None):
     """Table 3's methods on this run's data, beside what each costs: DataFrame of texts, indexed by method.
 

@@ -101,7 +101,7 @@ def train(stage, training, evaluation, folder, seed, fabric, progress=True, root
         if saved_optimizer and start[0] == number:
             _load_optimizer(optimizer, saved_optimizer)
         take = Step(model, optimizer, fabric.backward, watched)
-        take = ReplayedStep(take, stage.cycle) if replayed else take
+        take = ReplayedStep(take, stage.cycle) if replayed else take  # type: ignore[assignment]
         for epoch in range(phase.epochs):
             if (number, epoch) < start:
                 continue

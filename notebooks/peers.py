@@ -79,17 +79,18 @@ preset, threads, recorded = fit(globals(), rows=tuple(PEERS))
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
+from IPython.display import HTML, display
 
 from handpose import figures, figures_pose, pictures
 from handpose.effects import forest_plot, verdict
 from handpose.notebook import glue, project_path, show, show_pictures, show_run
 from handpose.peers import what_we_know
-from handpose.results import Results, dataset_name, obtain, results_folder, training_size
+from handpose.recorded import BESIDE
+from handpose.results import RECORDED, Results, dataset_name, obtain, results_folder, training_size
 from handpose.runs import measure
 from handpose.tables import MEAN_POSE, METHODS, mean_and_spread, seeds_of, trained_apart
 from handpose.tables_html import amount, as_html, interval, verdict_html
-from handpose.tables_peers import comparison_table, peers_effects, peers_table, standing, standings, with_true_root
+from handpose.tables_peers import comparison_table, peers_effects, peers_table, runs_table, standing, standings, with_true_root
 
 # %% [markdown]
 # ## The runs
@@ -224,6 +225,25 @@ if effects:
                 ("proposed less the other", ""))
     plt.show()
     show_run(*everyone)
+
+# %% [markdown]
+# ## With more frames, and larger pictures
+#
+# Who is ahead depends on how much there is to learn from. These are all the runs that come with this book, whatever run the rest of
+# the page shows: [the recorded run](results.ipynb), [the quick one](results-quick.ipynb), [the one in STB's layout](results-stb.ipynb),
+# and [the one at the paper's picture size](results-gpu.ipynb), with as many frames as RHD has. Their pages have Table 3 and its curves for
+# each. Where a run has one seed, another could turn a small difference.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+beside = {"Results": Results(RECORDED / "synthetic-desktop")}
+beside |= {one.title: Results(RECORDED / f"{one.dataset}-{one.preset}") for one in BESIDE.values()}
+beside = {title: one for title, one in beside.items() if one.folder.exists()}
+if beside:
+    table, lowest = runs_table(beside)
+    display(HTML(as_html(table, "", "MEPE (mm) of every method in each run of this book")))
+    for title, method in lowest.items():
+        print(f"lowest, {title}: {method}")
+    show_run(*[one[row, number] for one in beside.values() for row in (*METHODS.values(), "baseline", "baseline-longer") for number in one.seeds(row)])
 
 # %% [markdown]
 # ## The same hands, by each method

@@ -22,8 +22,8 @@
 #
 # The paper has two datasets, and the rendered hands come in the file layouts of both: RHD's is on [Results](results.ipynb), STB's,
 # smaller, on [Results on STB's layout](results-stb.ipynb). What `make book` trains in less than an hour on two
-# processor cores is on [Results of the quick run](results-quick.ipynb); all rows and methods at the paper's picture size, with one seed
-# and trained on one GPU, are on [Results at the paper's picture size](results-gpu.ipynb).
+# processor cores is on [Results of the quick run](results-quick.ipynb); all rows and methods at the paper's picture size and with as
+# many frames as RHD has, one seed, trained on one GPU, are on [Results at the paper's picture size](results-gpu.ipynb).
 
 # %% tags=["remove-cell"]
 # On Google Colab: fetches the code of this book, at the version of this page, and installs what Colab lacks.
@@ -283,6 +283,7 @@ def over_seeds(row, name, digits):
     return mean_and_spread([one[name] for one in runs], digits)
 
 
+leading = min((name for name, errors in found.items() if errors), key=lambda name: np.mean(found[name]), default=None)
 card = shown.get("D3", everyone)[0].card
 epochs = {name: count for one in card["stages"].values() for name, count in one["settings"].items() if name.endswith("_epochs")}
 warmup = epochs.pop("warmup_epochs", 0)
@@ -290,6 +291,7 @@ backbone = started_from(card).partition(",")[0].removeprefix("from ")  # its has
 start = f"{warmup} epochs of warm-up" if warmup else f"a backbone from {backbone}"
 for name, value in {
     "best": f"{best} ({find_row(best).parts}), {over_seeds(best, 'mepe', 1)} mm",
+    "best_method": f"{leading}, {mean_and_spread(found[leading], 1)} mm" if leading else "not run",
     "preset": preset, "dataset": data_name, "seed": seed, "seeds": "one seed" if seeds == 1 else f"{seeds} seeds", "frames": len(results),
     "mepe_mean": f"{floor['mepe']:.1f}", "mepe_baseline": over_seeds("baseline", "mepe", 1), "mepe_D3": over_seeds("D3", "mepe", 1),
     "mepe_baseline-longer": over_seeds("baseline-longer", "mepe", 1),

@@ -22,6 +22,7 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.split("\n")[0])
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)} (all), or {', '.join(GPU_TOPICS)}")
     parser.add_argument("--frames", type=int, default=frames.RENDERED, help="frames to make into shards")
+    parser.add_argument("--seconds", type=float, help="for gpu, the frames apart: what has no time left is not measured")
     parser.add_argument("--output", type=Path, help="keep the result here")
     options = parser.parse_args()
     if unknown := set(options.topics) - set(TOPICS | GPU_TOPICS):
@@ -35,8 +36,8 @@ def main():
     print(f"{available_cores()} cores, load {load:.1f} before", flush=True)
     for topic in options.topics or TOPICS:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            count = {"count": options.frames} if topic == "shards" else {}
-            for figure in pool.submit(measured, topic, count).result():
+            how = {"shards": {"count": options.frames}, "gpu": {"seconds": options.seconds}}.get(topic, {})
+            for figure in pool.submit(measured, topic, how).result():
                 print(figure, flush=True)
                 found.append(dataclasses.asdict(figure))
     if options.output:
