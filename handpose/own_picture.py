@@ -29,7 +29,7 @@ UNITS = "millimetres; pixels from the top left corner of the upright picture"
 AXES = "camera frame: x right, y down, z forward, away from the camera"
 ROOTS = {"palm": "the palm's centre, midway between wrist and middle_mcp", "wrist": "joint 0, which STB labels at the palm's centre"}
 #: Presets to look for a trained run in, the best first; of one kind the newest is taken.
-_KINDS = ({"paper", "desktop"}, {"quick", "gpu"}, {"minutes"}, {"smoke"})
+_KINDS = ({"paper", "gpu"}, {"desktop"}, {"quick"}, {"minutes"}, {"smoke"})
 
 
 @dataclass(frozen=True)

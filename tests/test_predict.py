@@ -343,11 +343,11 @@ def test_the_best_run_is_taken_by_itself(tmp_path):
     order = [
         trained(tmp_path, "D3-refine-smoke-seed0-a", "smoke", 80),
         trained(tmp_path, "D3-refine-quick-seed0-x", "quick+precision=16-mixed", 99),  # all that a T4 trains
-        trained(tmp_path, "D3-refine-gpu-seed0-b", "gpu", 20),
         trained(tmp_path, "D3-refine-quick-seed1-c", "quick", 30),
         trained(tmp_path, "D3-refine-desktop-seed0-x", "desktop+kcs_weight=4", 99),
         trained(tmp_path, "D3-refine-desktop-seed0-d", "desktop", 5),
         trained(tmp_path, "D3-refine-paper-seed0-e", "paper", 6),
+        trained(tmp_path, "D3-refine-gpu-seed0-b", "gpu", 20),
     ]
     trained(tmp_path, "D3-refine-paper-seed1-f", "paper", 50, networks=False)
     real = trained(tmp_path, "D3-refine-smoke-seed3-g", "smoke", 1)
