@@ -16,8 +16,8 @@ DATASETS = ("synthetic", "rhd", "stb")
 class Preset:
     """Sizes and settings of a run; the defaults are the paper's (section 4.2) where it prints one, but for ``discriminator_rate``.
 
-    Lengths are in epochs over the training frames; the paper prints none. Ours let all rows of one seed take half an hour on an
-    H200-class GPU. ``weights`` is where the backbone
+    Lengths are in epochs over the training frames; the paper prints none. How long ours take, ``growth.table`` says.
+    ``weights`` is where the backbone
     starts: "imagenet", None for from scratch, the name of a file that ``handpose.pretrained`` took in, or
     "warmup": it first learns the joints' x and y from the training pictures, for ``warmup_epochs``, once for all
     rows and seeds. That stands in for ImageNet's weights where minutes have to do. ``finetuning_rate`` is the

@@ -180,7 +180,7 @@ def gpu_works(runs=None):
     works = []
     for cards in (gpu_runs() if runs is None else runs).values():
         counted = set()
-        for title, table in (("Tables 1 and 2", ROWS), ("their controls", CONTROLS), ("the seven of Table 3", PEERS)):
+        for title, table in (("Tables 1 and 2", ROWS), ("the controls", CONTROLS), ("the seven of Table 3", PEERS)):
             ours = [card for card in cards if card["row"] in table or (card["row"] == "warmup" and table is ROWS)]
             parts = {part["folder"]: (stage_owner(stage, card["of_row"]), stage, part["seconds"])
                      for card in ours for stage, part in card["stages"].items() if part["folder"] not in counted}  # fmt: skip
@@ -192,9 +192,10 @@ def gpu_works(runs=None):
             which = title if set(rows) == set(table) else f"rows {', '.join(rows)}"
             uneven = "up to " * (len(set(rows.values())) > 1)
             name = f"`{cards[0]['preset']}`, {which}, {uneven}{'one seed' if seeds == 1 else f'{seeds} seeds'}"
-            work = Work(name, tuple(rows), cards[0]["preset"], cards[0]["dataset"], seeds, gpu=chip(cards[0]["device"]))
             times = Counter((owner, stage) for owner, stage, _ in parts.values())
-            works.append(replace(work, gpu_seconds=sum(seconds for *_, seconds in parts.values()), times=dict(times)))
+            work = Work(name, tuple(rows), cards[0]["preset"], cards[0]["dataset"], seeds, gpu=chip(cards[0]["device"]),
+                        gpu_seconds=sum(seconds for *_, seconds in parts.values()), times=dict(times))  # fmt: skip
+            works.append(work)
     return works
 
 

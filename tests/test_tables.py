@@ -15,7 +15,7 @@ from handpose.results import RECORDED, Results
 from handpose.skeleton import JOINTS
 from handpose.tables import PAPER, PROTOCOLS, ablation_table, counted, mean_and_spread, per_finger_table, per_joint_table, trained_apart
 from handpose.tables_html import amount, as_html, claims_html, interval, verdict_html
-from handpose.tables_peers import comparison_table, peers_effects, peers_table, standing, standings, with_true_root
+from handpose.tables_peers import comparison_table, peers_effects, peers_table, runs_table, standing, standings, with_true_root
 
 HANDS = np.random.default_rng(0).uniform(-60, 60, (10, 21, 3)).round(2)
 HANDS -= ((HANDS[:, 0] + HANDS[:, 9]) / 2).round(2)[:, None]  # relative to the root, but for a rounding
@@ -177,6 +177,20 @@ def test_table_3_sets_our_row_beside_the_quoted_figures_and_leaves_the_others_ou
     assert list(table.loc["Iqbal et al. 2018"]) == ["15.77", "", "", "", "not run", "not run"]
     page = as_html(table)
     assert page.count("row-D3.html") == 3  # the name and our two figures, not the paper's
+
+
+def test_several_runs_stand_side_by_side_each_with_its_best(tmp_path):
+    few = {("D3", 0): moved_by(21.0), ("Iqbal", 0): moved_by(10.5)}
+    many = {("D3", 0): moved_by(21.0), ("D3", 1): moved_by(42.0), ("baseline-longer", 0): moved_by(42.0)}
+    runs = {name: write_results(tmp_path / name, run) for name, run in {"few": few, "many": many}.items()}
+    for path in tmp_path.glob("*/*/run.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"size": 64}}))
+    table, best = runs_table(runs)
+    assert list(table.columns) == [("few", "96 frames, 64 px"), ("many", "96 frames, 64 px")]
+    ours = mean_and_spread([21 * 19 / 21, 42 * 19 / 21], 2)
+    assert list(table.loc["proposed"]) == ["19.00", ours] and list(table.loc["Iqbal et al. 2018"]) == ["9.50", "not run"]
+    assert list(table.loc["baseline, trained as long"]) == ["not run", "38.00"] and list(table.loc["baseline"]) == ["not run"] * 2
+    assert best == {"few": "Iqbal et al. 2018, 9.50 mm", "many": f"proposed, {ours} mm"}
 
 
 def test_table_3_with_methods_that_were_trained_here(tmp_path):
